@@ -1,0 +1,411 @@
+"""The words of streamcrawl: what flows through a crawl, and the shapes of its parts.
+
+Request -> Stage -> Outcome -> Scraper -> Item -> Sink. A Layer is a Stage around a Stage.
+Only leaves (headers, urls, errors, response) stand below this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from contextvars import ContextVar
+from random import Random
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+
+import msgspec
+from reactivex import Observable, abc
+
+from streamcrawl.headers import NO_HEADERS, Headers
+from streamcrawl.response import Response
+
+Item: TypeAlias = Any
+"""A dict, or a dataclass, attrs, pydantic or msgspec object."""
+
+Callback: TypeAlias = Callable[..., Any]
+"""Takes a Response; gives an iterable or async iterable of items, Requests and None, or one of them, or an awaitable of these."""
+
+Errback: TypeAlias = Callable[..., Any]
+"""Takes a Failed or a Dropped; gives what a Callback gives."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """What `Request`, `follow` and `follow_all` take by keyword."""
+
+    method: str
+    headers: Headers
+    body: bytes
+    cookies: Mapping[str, str]
+    callback: Callback | None
+    errback: Errback | None
+    cb_kwargs: Mapping[str, Any]
+    meta: dict[str, Any]
+    priority: int
+    slot: str | None
+    not_before: float
+    dont_filter: bool
+    keep_fragments: bool
+    fingerprint_headers: tuple[str, ...]
+    timeout: float | None
+    max_size: int | None
+    stream: bool
+    statuses: Collection[int] | Literal["any"]
+
+
+class _Addressed(msgspec.Struct, frozen=True, eq=False):
+    url: str
+
+
+class Request(_Addressed, frozen=True, eq=False, kw_only=True):
+    """What to ask for. Immutable: `replace()` gives a changed copy.
+
+    Args:
+        url: Absolute. The frontier normalizes it.
+        method: An HTTP method, in capitals.
+        headers: Sent as they are; layers add what is missing.
+        body: Sent with the request.
+        cookies: Sent with this request and kept by the `cookies` layer.
+        callback: Takes the Response; None: the callback of `scrape`.
+        errback: Takes the Failed or Dropped.
+        cb_kwargs: Further keyword arguments for callback and errback.
+        meta: Yours. The library does not read it.
+        priority: Higher goes first, within its host.
+        slot: Counts for politeness as this name, not as its host.
+        not_before: Seconds since the epoch; not sent earlier.
+        dont_filter: Sent although it was seen before, and wherever it leads.
+        keep_fragments: Two URLs that differ in the fragment are two pages.
+        fingerprint_headers: Names of header fields that make another page of the same URL.
+        timeout: Seconds for the whole exchange; None: as `fetch` has it.
+        max_size: Bytes of body, decoded; None: as `fetch` has it.
+        stream: The Response's body is read while it comes.
+        statuses: Statuses outside 200-299 that the callback wants, or "any".
+        depth: Links between the start and this request.
+        attempt: How often it was sent before.
+        via: URLs that redirected here, the oldest first.
+        referrer: Sent as Referer, unless `headers` has one.
+        site: Host of the start request that it descends from.
+        start: Whether it came from the crawl's start.
+        answer: The outcome, if it is known: it travels down untouched and up again.
+        lease: What the frontier handed out with it; `origin` is the request without it.
+    """
+
+    method: str = "GET"
+    headers: Headers = NO_HEADERS
+    body: bytes = b""
+    cookies: Mapping[str, str] = {}
+    callback: Callback | None = None
+    errback: Errback | None = None
+    cb_kwargs: Mapping[str, Any] = {}
+    meta: dict[str, Any] = {}
+    priority: int = 0
+    slot: str | None = None
+    not_before: float = 0.0
+    dont_filter: bool = False
+    keep_fragments: bool = False
+    fingerprint_headers: tuple[str, ...] = ()
+    timeout: float | None = None
+    max_size: int | None = None
+    stream: bool = False
+    statuses: Collection[int] | Literal["any"] = ()
+    depth: int = 0
+    attempt: int = 0
+    via: tuple[str, ...] = ()
+    referrer: str | None = None
+    site: str = ""
+    start: bool = False
+    answer: Outcome | None = None
+    lease: Lease | None = None
+
+    def replace(self, **changes: Any) -> Request:
+        """A copy with these fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+    @property
+    def origin(self) -> Request:
+        """This request as it was leased: without what layers added for the wire.
+
+        Follow-up requests are made from it, so no credential travels by accident.
+        """
+        return self if self.lease is None else self.lease.request
+
+    def __repr__(self) -> str:
+        return f"<{self.method} {self.url}>"
+
+
+class Failed(msgspec.Struct, frozen=True, eq=False):
+    """The request was tried, and this is the error."""
+
+    request: Request
+    error: Exception
+
+    def __repr__(self) -> str:
+        return f"<Failed {self.request.url}: {type(self.error).__name__}: {self.error}>"
+
+
+class Dropped(msgspec.Struct, frozen=True, eq=False):
+    """The request was refused before it was tried, for this reason ("robots.txt", "duplicate", …)."""
+
+    request: Request
+    reason: str
+
+    def __repr__(self) -> str:
+        return f"<Dropped {self.request.url}: {self.reason}>"
+
+
+class Again(msgspec.Struct, frozen=True, eq=False):
+    """Send `next` instead: a redirect hop, a retry. `next` is made from `request.origin`.
+
+    `hop` is True for another address: then it is asked whether `next` was seen already.
+    """
+
+    request: Request
+    next: Request
+    reason: str
+    hop: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Again {self.request.url} -> {self.next.url}: {self.reason}>"
+
+
+Outcome: TypeAlias = Response | Failed | Dropped | Again
+OUTCOMES = (Response, Failed, Dropped, Again)
+
+
+class Start(msgspec.Struct, frozen=True):
+    """The input of a Scraper whose outputs are the crawl's start."""
+
+
+class Done(msgspec.Struct, frozen=True, eq=False):
+    """The last output of a Scraper for `input`; `error` if the callback broke off."""
+
+    input: Response | Failed | Dropped | Start
+    error: Exception | None = None
+
+
+Stage: TypeAlias = Callable[[Observable[Request]], Observable[Outcome]]
+"""One Request in, one Outcome out: an ordinary reactivex operator."""
+
+Layer: TypeAlias = Callable[[Stage], Stage]
+"""A middleware: takes the Stage below, gives the Stage above."""
+
+ScrapeInput: TypeAlias = Response | Failed | Dropped | Start
+Scraper: TypeAlias = Callable[[Observable[ScrapeInput]], Observable[Any]]
+"""Emits items and Requests, and for each input exactly one Done, after its last output."""
+
+ScrapeLayer: TypeAlias = Callable[[Scraper], Scraper]
+
+Fetch: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Brings one Response, or raises a FetchError. No layers, no politeness: the wire."""
+
+StartSource: TypeAlias = (
+    "str | Request | Iterable[str | Request] | AsyncIterable[str | Request] | Observable[str | Request]"
+)
+
+ItemId: TypeAlias = tuple[int, int, int]
+"""(row id of the request, ordinal yielded by its callback, ordinal among the outputs made of that item)."""
+
+
+class Lease:
+    """What the frontier hands out with a request; settled when everything that came of it is safe.
+
+    `holds` counts who still works for it: the request itself, an item on its way, a stored picture.
+    """
+
+    __slots__ = ("accepted", "charged", "host", "holds", "id", "ordinal", "parent", "place", "reply", "request", "weight")
+
+    def __init__(self, id: int, request: Request, host: str, accepted: Callable[[Lease], None]) -> None:
+        self.id = id
+        self.request = request
+        self.host = host
+        self.holds = 1
+        self.ordinal = 0
+        self.weight = 0
+        """Bytes of work that it stands for."""
+        self.place = False
+        """Whether it holds a place on the wire."""
+        self.charged = False
+        """Whether its place was used."""
+        self.parent: Lease | None = None
+        self.reply: asyncio.Future[Outcome] | None = None
+        """Where the outcome of a nested fetch goes."""
+        self.accepted = accepted
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def release(self) -> None:
+        self.holds -= 1
+        if self.holds == 0:
+            self.accepted(self)
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.id} {self.request.url}: {self.holds} holds>"
+
+
+class Extent:
+    """For which item of which lease the present `on_next` is made (DESIGN law 7)."""
+
+    __slots__ = ("_outputs", "leases", "ordinal")
+
+    def __init__(self, leases: tuple[Lease, ...], ordinal: int = 0) -> None:
+        self.leases = leases
+        self.ordinal = ordinal
+        self._outputs: dict[object, int] | None = None
+
+    def hold(self) -> None:
+        for lease in self.leases:
+            lease.holds += 1
+
+    def release(self) -> None:
+        for lease in self.leases:
+            lease.release()
+
+    def identity(self, place: object) -> ItemId:
+        """The id of the next item that arrives at `place` within this extent."""
+        if self._outputs is None:
+            self._outputs = {place: 1}
+            nth = 0
+        else:
+            nth = self._outputs.get(place, 0)
+            self._outputs[place] = nth + 1
+        return (self.leases[0].id, self.ordinal, nth)
+
+
+class Hosts(Protocol):
+    """Politeness, host by host. The only way from a layer to the frontier."""
+
+    def slow_down(self, host: str, seconds: float) -> None:
+        """Send nothing to the host for so long."""
+
+    def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
+        """From now on: seconds between two requests to the host, and requests at once."""
+
+    def close(self, host: str) -> None:
+        """Keep the host's requests in the frontier until `open`: its robots.txt is being fetched."""
+
+    def open(self, host: str) -> None: ...
+
+
+class EventSink(Protocol):
+    """Where events are told. Ask `wants` first where making the event costs something."""
+
+    def wants(self, kind: type) -> bool: ...
+
+    def emit(self, event: Any) -> None: ...
+
+
+class Run(Protocol):
+    """One execution: what a layer, an operator or a sink gets when it is subscribed."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def hosts(self) -> Hosts: ...
+    @property
+    def events(self) -> EventSink: ...
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counters by name, for example "downloader/request_count"."""
+        ...
+
+    @property
+    def random(self) -> Random: ...
+    @property
+    def scheduler(self) -> abc.SchedulerBase:
+        """Runs `schedule` inline and timed work on the loop."""
+        ...
+
+    extent: Extent | None
+    """Whose item the present `on_next` carries."""
+    page: ScrapeInput | None
+    """The input whose outputs the scraper is emitting."""
+
+    def known(self, request: Request) -> bool:
+        """Whether the request would be dropped as a duplicate; if so, that is counted."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds, for waiting."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch, for dates."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` on the loop; the run ends no earlier than it does."""
+        ...
+
+    async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
+        """Send `request` through the same layers, on the lease and the place of `parent`.
+
+        Redirects and retries are followed. Gives Response, Failed or Dropped; raises nothing.
+        """
+        ...
+
+    async def wire(self, request: Request) -> None:
+        """Called right before bytes go out: charges the place, and waits for the host's turn if it must."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Stop the run in good order, with this error."""
+        ...
+
+    def gather(self, flush: Callable[[], None]) -> abc.DisposableBase:
+        """Something gathers items; `flush` makes it emit what it has, when nothing else can move."""
+        ...
+
+    def congest(self, change: int) -> None:
+        """+1: a queue of items is full, callbacks are not asked for more; -1: it has room again."""
+        ...
+
+
+class Sink(Protocol):
+    """The end of the pipe: a frozen description, opened for each run."""
+
+    def open(self, run: Run, token: Any = None) -> OpenSink:
+        """Raises: SinkError if it cannot be written to. `token`: what `flush` gave before a crash."""
+        ...
+
+
+class OpenSink(Protocol):
+    """A sink in one run. An item is safe when a `flush` after its `accept` has returned."""
+
+    def accept(self, item: Item, item_id: ItemId) -> Awaitable[Item | None] | Item | None:
+        """Take the item; what is returned (not None) is passed on instead of it.
+
+        May be a plain function if it never has to wait.
+        """
+        ...
+
+    async def flush(self) -> Any: ...
+
+    async def close(self) -> None: ...
+
+
+RUN: ContextVar[Run] = ContextVar("streamcrawl_run")
+"""The run that is being subscribed, or in whose tasks we are."""
+
+LEASE: ContextVar[Request] = ContextVar("streamcrawl_request")
+"""The request whose callback is running: the parent of a nested `fetch`."""
+
+
+async def fetch(request: Request | str, parent: Request | None = None) -> Response:
+    """Fetch from inside a callback, through the crawl's own layers.
+
+    Args:
+        request: A Request, or an absolute URL.
+        parent: On whose lease it runs; the request whose callback this is, if left out.
+
+    Raises: FetchError (or what else made it fail), Drop if a layer refused it, RuntimeError outside a run.
+    """
+    run = RUN.get(None)
+    if run is None:
+        raise RuntimeError("fetch() works inside a crawl's callbacks; outside, use Crawl(...) or ops.download()")
+    if isinstance(request, str):
+        request = Request(request)
+    outcome = await run.fetch(request, parent or LEASE.get(None))
+    if isinstance(outcome, Response):
+        return outcome
+    from streamcrawl.errors import Drop
+
+    raise outcome.error if isinstance(outcome, Failed) else Drop(outcome.reason)

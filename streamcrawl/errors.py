@@ -1,0 +1,125 @@
+"""Everything that streamcrawl raises or puts into a `Failed`.
+
+    StreamcrawlError
+    ├── InvalidURL (ValueError)        not an absolute URL that can be parsed
+    ├── FlowError                      a flow that cannot be wired or loaded
+    ├── FetchError                     a request that was tried and brought no response
+    │   ├── UnsupportedScheme          no transport for the scheme
+    │   ├── ResolveError               the host name has no address
+    │   ├── ConnectError               refused, unreachable, reset while connecting
+    │   ├── TLSError                   the handshake or the certificate
+    │   ├── FetchTimeout               no answer in time
+    │   ├── ProtocolError              an answer that is not HTTP, a connection lost half-way
+    │   │   └── TruncatedBody          the body ended before its time
+    │   ├── BodyTooLarge               over the size limit; reading was stopped
+    │   ├── DecodeError                a Content-Encoding that could not be undone
+    │   └── AddressRefused             an address that the guard does not allow
+    ├── HttpError                      a status that the callback did not ask for
+    ├── Drop                           raise it in an operator or a callback: "not this one"
+    ├── CallbackError                  a callback raised, or yielded what is no item
+    ├── OperatorError                  an operator of the pipe raised
+    ├── SinkError                      a sink could not take or keep an item
+    └── LawBroken                      an operator broke a law of the stream; the run stops
+
+An error's text is one line that names the thing it is about.
+"""
+
+from __future__ import annotations
+
+
+class StreamcrawlError(Exception):
+    """The root of the tree."""
+
+
+class InvalidURL(StreamcrawlError, ValueError):
+    """Not an absolute URL that can be parsed."""
+
+    def __init__(self, url: object, why: str = "not an absolute URL") -> None:
+        super().__init__(f"invalid URL {url!r}: {why}")
+        self.url = url
+
+
+class FlowError(StreamcrawlError):
+    """A flow that cannot be wired or loaded."""
+
+
+class FetchError(StreamcrawlError):
+    """A request that was tried and brought no response."""
+
+
+class UnsupportedScheme(FetchError):
+    """No transport for the scheme."""
+
+
+class ResolveError(FetchError):
+    """The host name has no address."""
+
+
+class ConnectError(FetchError):
+    """Refused, unreachable, or reset while connecting."""
+
+
+class TLSError(FetchError):
+    """The TLS handshake failed, or the certificate is not to be trusted."""
+
+
+class FetchTimeout(FetchError):
+    """No complete answer in time."""
+
+
+class ProtocolError(FetchError):
+    """An answer that is not HTTP, or a connection lost before the answer."""
+
+
+class TruncatedBody(ProtocolError):
+    """The body ended before its time."""
+
+
+class BodyTooLarge(FetchError):
+    """The body is over the size limit; reading was stopped."""
+
+
+class DecodeError(FetchError):
+    """A Content-Encoding that could not be undone."""
+
+
+class AddressRefused(FetchError):
+    """An address that the guard does not allow."""
+
+
+class HttpError(StreamcrawlError):
+    """A status that the callback did not ask for. `response` is there for the errback."""
+
+    def __init__(self, status: int, url: str, response: object = None) -> None:
+        super().__init__(f"HTTP status {status} from {url}")
+        self.status = status
+        self.response = response
+
+
+class Drop(StreamcrawlError):
+    """Raise it in an operator or a callback to say "not this one", with the reason."""
+
+    def __init__(self, reason: str = "dropped") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CallbackError(StreamcrawlError):
+    """A callback raised, or yielded something that is neither item nor Request."""
+
+
+class OperatorError(StreamcrawlError):
+    """An operator of the pipe raised. `operator` is its name and place."""
+
+    def __init__(self, operator: str, error: BaseException) -> None:
+        super().__init__(f"operator {operator}: {type(error).__name__}: {error}")
+        self.operator = operator
+        self.error = error
+
+
+class SinkError(StreamcrawlError):
+    """A sink could not take or keep an item."""
+
+
+class LawBroken(StreamcrawlError):
+    """An operator broke a law of the stream (docs/laws.md); the run stops."""

@@ -1,0 +1,85 @@
+"""What a crawl's run and a stage used alone have in common: clocks, chance, extent, tasks, telling."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from itertools import count
+from random import Random
+from typing import Any
+
+from reactivex import abc
+from reactivex.disposable import Disposable
+
+from streamcrawl.core import RUN, Extent, Request, Run, ScrapeInput
+from streamcrawl.events import Events
+from streamcrawl.streams.scheduler import RunScheduler
+
+_ids = count(1)
+
+
+class RunContext:
+    """The parts of `core.Run` that need no crawl."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, seed: int | None = None) -> None:
+        self.loop = loop
+        self.id = f"run-{next(_ids)}"
+        self.events = Events(self.id)
+        self.stats: dict[str, Any] = defaultdict(int)
+        self.random = Random(seed)  # noqa: S311 - jitter and sampling, no secrets
+        self.monotonic: Callable[[], float] = loop.time
+        # A loop in virtual time brings its own date.
+        self.now: Callable[[], float] = getattr(loop, "now", time.time)
+        self.scheduler = RunScheduler(loop, self.now)
+        self.extent: Extent | None = None
+        self.page: ScrapeInput | None = None
+        self.congestion = 0
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.gatherers: list[Callable[[], None]] = []
+        self.error: Exception | None = None
+
+    def known(self, request: Request) -> bool:
+        return False
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if isinstance(error, Exception):
+                self.fail(error)
+        self.moved()
+
+    def fail(self, error: Exception) -> None:
+        if self.error is None:
+            self.error = error
+        self.moved()
+
+    def gather(self, flush: Callable[[], None]) -> abc.DisposableBase:
+        self.gatherers.append(flush)
+        return Disposable(lambda: self.gatherers.remove(flush) if flush in self.gatherers else None)
+
+    def congest(self, change: int) -> None:
+        self.congestion += change
+        if self.congestion == 0:
+            self.moved()
+
+    def moved(self) -> None:
+        """Something ended that others may have waited for."""
+
+
+def running() -> Run:
+    """The run that is being subscribed. Raises: RuntimeError if there is none and no loop runs either."""
+    run = RUN.get(None)
+    if run is not None:
+        return run
+    from streamcrawl.streams.local import LocalRun
+
+    return LocalRun(asyncio.get_running_loop())

@@ -1,0 +1,189 @@
+"""A stage used alone: the small local loop around it (DESIGN law 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import count
+from typing import Any
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.subject import Subject
+
+from streamcrawl.core import RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
+from streamcrawl.errors import InvalidURL
+from streamcrawl.streams.context import RunContext
+from streamcrawl.urls import host_of, normalize
+
+
+class LocalHosts:
+    """Politeness of a stage used alone: waiting, without a frontier."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
+        self.not_before: dict[str, float] = {}
+        self.closed: set[str] = set()
+
+    def slow_down(self, host: str, seconds: float) -> None:
+        self.not_before[host] = max(self.not_before.get(host, 0.0), self._run.monotonic() + seconds)
+
+    def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
+        """Kept for what it says only: a stage used alone has one bound, its concurrency."""
+
+    def close(self, host: str) -> None:
+        self.closed.add(host)
+
+    def open(self, host: str) -> None:
+        self.closed.discard(host)
+
+
+class LocalRun(RunContext):
+    """The Run of a stage that has no crawl around it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, concurrency: int = 16, seed: int | None = None) -> None:
+        super().__init__(loop, seed=seed)
+        self.hosts = LocalHosts(self)
+        self.concurrency = concurrency
+        self.requests: Subject[Request] = Subject()
+        self.waiting: deque[Request] = deque()
+        self.active = 0
+        self.offered_all = False
+        self.idle = asyncio.Event()
+        self._ids = count(1)
+
+    async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
+        while True:
+            lease = self._lease(request)
+            lease.reply = self.loop.create_future()
+            lease.parent = parent.lease if parent is not None else None
+            self.requests.on_next(lease.request.replace(lease=lease))
+            outcome = await lease.reply
+            if not isinstance(outcome, Again):
+                return outcome
+            request = outcome.next
+            await asyncio.sleep(max(0.0, request.not_before - self.now()))
+
+    async def wire(self, request: Request) -> None:
+        wait = self.hosts.not_before.get(host_of(request.url), 0.0) - self.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    def _lease(self, request: Request) -> Lease:
+        return Lease(next(self._ids), request, host_of(request.url), lambda lease: None)
+
+    def offer(self, request: Request | str, upper: abc.ObserverBase[Outcome]) -> None:
+        """Take a request from the source, or an `Again` back."""
+        if isinstance(request, str):
+            request = Request(request)
+        try:
+            request = request.replace(url=normalize(request.url))
+        except InvalidURL as error:
+            upper.on_next(Failed(request, error))
+            return
+        self.waiting.append(request)
+        self.pump()
+
+    def pump(self) -> None:
+        while self.waiting and self.active < self.concurrency:
+            request = self.waiting.popleft()
+            self.active += 1
+            self.requests.on_next(request.replace(lease=self._lease(request)))
+        self.moved()
+
+    def moved(self) -> None:
+        if self.error is not None or (self.offered_all and not self.active and not self.waiting and not self.tasks):
+            self.idle.set()
+
+
+def alone(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome]) -> abc.DisposableBase:
+    """Subscribe `stage` with no crawl around it; `Again` is sent again, everything else goes to `upper`.
+
+    With no asyncio loop running, the subscription blocks until the last outcome, as synchronous sources do.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(_alone(stage, requests, upper)[1])
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        return Disposable()
+    subscription, work = _alone(stage, requests, upper, loop)
+    task = loop.create_task(work)
+    return CompositeDisposable(subscription, Disposable(task.cancel))
+
+
+def _alone(
+    stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome], loop: asyncio.AbstractEventLoop | None = None
+) -> tuple[abc.DisposableBase, Any]:
+    subscription = CompositeDisposable()
+
+    async def work() -> None:
+        run = LocalRun(asyncio.get_running_loop())
+        token = RUN.set(run)
+
+        def on_outcome(outcome: Outcome) -> None:
+            lease = outcome.request.lease
+            if lease is not None and lease.reply is not None:
+                if not lease.reply.done():
+                    lease.reply.set_result(outcome)
+                return
+            run.active -= 1
+            if isinstance(outcome, Again):
+                again = outcome.next
+                run.tasks.add(run.loop.create_task(later(again)))
+            else:
+                upper.on_next(settled(outcome))
+            run.pump()
+
+        async def later(request: Request) -> None:
+            await asyncio.sleep(max(0.0, request.not_before - run.now()))
+            run.tasks.discard(_current())
+            run.offer(request, upper)
+            run.moved()
+
+        def completed() -> None:
+            run.offered_all = True
+            run.moved()
+
+        try:
+            subscription.add(stage(run.requests).subscribe(on_outcome, run.fail, scheduler=run.scheduler))
+            subscription.add(requests.subscribe(lambda request: run.offer(request, upper), run.fail, completed))
+            await run.idle.wait()
+            run.requests.on_completed()
+            await asyncio.sleep(0)
+            if run.error is not None:
+                upper.on_error(run.error)
+            else:
+                upper.on_completed()
+        finally:
+            for task in run.tasks:
+                task.cancel()
+            subscription.dispose()
+            RUN.reset(token)
+
+    return subscription, work()
+
+
+def _current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def settled(outcome: Outcome) -> Outcome:
+    """The outcome as users see it: its request is the origin, without what layers added for the wire."""
+    request = outcome.request
+    if request.lease is None:
+        return outcome
+    if not isinstance(outcome, (Failed, Dropped, Again)):
+        outcome.request = request.origin
+        return outcome
+    if isinstance(outcome, Failed):
+        return Failed(request.origin, outcome.error)
+    if isinstance(outcome, Dropped):
+        return Dropped(request.origin, outcome.reason)
+    return outcome
