@@ -1,0 +1,61 @@
+"""The operators: one file each, named as its function. This list reads as the feature list."""
+
+from streamcrawl.operators.at_most_once import at_most_once
+from streamcrawl.operators.batch import batch
+from streamcrawl.operators.cookies import cookies
+from streamcrawl.operators.decompress import decompress
+from streamcrawl.operators.default_headers import default_headers
+from streamcrawl.operators.default_layers import default_layers
+from streamcrawl.operators.depth import depth
+from streamcrawl.operators.down import down
+from streamcrawl.operators.download import download
+from streamcrawl.operators.download_stats import download_stats
+from streamcrawl.operators.feed import feed
+from streamcrawl.operators.http_error import http_error
+from streamcrawl.operators.map_async import map_async
+from streamcrawl.operators.offload import offload
+from streamcrawl.operators.on_item import on_item
+from streamcrawl.operators.on_request import on_request
+from streamcrawl.operators.on_response import on_response
+from streamcrawl.operators.redirect import redirect
+from streamcrawl.operators.referer import referer
+from streamcrawl.operators.retry import retry
+from streamcrawl.operators.robots_txt import robots_txt
+from streamcrawl.operators.scope import scope
+from streamcrawl.operators.scrape import scrape
+from streamcrawl.operators.size_limit import size_limit
+from streamcrawl.operators.strict import strict
+from streamcrawl.operators.timeout import timeout
+from streamcrawl.operators.up import up
+from streamcrawl.operators.user_agent import user_agent
+
+__all__ = [
+    "at_most_once",
+    "batch",
+    "cookies",
+    "decompress",
+    "default_headers",
+    "default_layers",
+    "depth",
+    "down",
+    "download",
+    "download_stats",
+    "feed",
+    "http_error",
+    "map_async",
+    "offload",
+    "on_item",
+    "on_request",
+    "on_response",
+    "redirect",
+    "referer",
+    "retry",
+    "robots_txt",
+    "scope",
+    "scrape",
+    "size_limit",
+    "strict",
+    "timeout",
+    "up",
+    "user_agent",
+]

@@ -210,7 +210,7 @@ class Lease:
     `holds` counts who still works for it: the request itself, an item on its way, a stored picture.
     """
 
-    __slots__ = ("accepted", "charged", "host", "holds", "id", "ordinal", "parent", "place", "reply", "request", "weight")
+    __slots__ = ("accepted", "answered", "charged", "host", "holds", "id", "ordinal", "parent", "place", "reply", "request", "turn", "weight")
 
     def __init__(self, id: int, request: Request, host: str, accepted: Callable[[Lease], None]) -> None:
         self.id = id
@@ -224,9 +224,13 @@ class Lease:
         """Whether it holds a place on the wire."""
         self.charged = False
         """Whether its place was used."""
+        self.turn = (0.0, 0.0)
+        """The host's next free moment before and after this lease's turn was booked."""
         self.parent: Lease | None = None
         self.reply: asyncio.Future[Outcome] | None = None
         """Where the outcome of a nested fetch goes."""
+        self.answered = False
+        """Whether its outcome is there."""
         self.accepted = accepted
 
     def hold(self) -> None:
@@ -318,6 +322,13 @@ class Run(Protocol):
     """Whose item the present `on_next` carries."""
     page: ScrapeInput | None
     """The input whose outputs the scraper is emitting."""
+    congestion: int
+    """How many queues of items are full; while there is one, callbacks are not asked for more."""
+    enough: bool
+    """Nothing more is wanted of callbacks: a limit was reached."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
 
     def known(self, request: Request) -> bool:
         """Whether the request would be dropped as a duplicate; if so, that is counted."""
@@ -336,7 +347,7 @@ class Run(Protocol):
         ...
 
     async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
-        """Send `request` through the same layers, on the lease and the place of `parent`.
+        """Send `request` through the same layers, on the lease and the place of `parent` (or of `LEASE`).
 
         Redirects and retries are followed. Gives Response, Failed or Dropped; raises nothing.
         """
@@ -344,6 +355,33 @@ class Run(Protocol):
 
     async def wire(self, request: Request) -> None:
         """Called right before bytes go out: charges the place, and waits for the host's turn if it must."""
+        ...
+
+    def landed(self, request: Request) -> None:
+        """Called when the response is complete or failed: the place is free."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """An operator has had enough: end the run as a limit does."""
+        ...
+
+    def outside(self, place: str) -> None:
+        """An item arrived at `place` with no lease in hand."""
+        ...
+
+    def adopt(self, sink: OpenSink) -> None:
+        """The run flushes and closes the sink from now on."""
+        ...
+
+    def closing(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call `close` when the run has ended, after the last flush."""
+        ...
+
+    async def reserve(self, request: Request, size: int) -> None:
+        """Wait until the run's memory ceiling has room for `size` more bytes of this request's body.
+
+        They are given back when the response has been worked off.
+        """
         ...
 
     def fail(self, error: Exception) -> None:
@@ -356,6 +394,18 @@ class Run(Protocol):
 
     def congest(self, change: int) -> None:
         """+1: a queue of items is full, callbacks are not asked for more; -1: it has room again."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until no queue of items is full."""
+        ...
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` each time that the last full queue has room again."""
+        ...
+
+    def refused(self, outcome: Failed | Dropped) -> None:
+        """A link that a callback yielded was refused on its way to the frontier."""
         ...
 
 
@@ -385,16 +435,15 @@ class OpenSink(Protocol):
 RUN: ContextVar[Run] = ContextVar("streamcrawl_run")
 """The run that is being subscribed, or in whose tasks we are."""
 
-LEASE: ContextVar[Request] = ContextVar("streamcrawl_request")
-"""The request whose callback is running: the parent of a nested `fetch`."""
+LEASE: ContextVar[Lease] = ContextVar("streamcrawl_lease")
+"""For whom the present task works: the parent of a nested `fetch`."""
 
 
-async def fetch(request: Request | str, parent: Request | None = None) -> Response:
+async def fetch(request: Request | str) -> Response:
     """Fetch from inside a callback, through the crawl's own layers.
 
     Args:
         request: A Request, or an absolute URL.
-        parent: On whose lease it runs; the request whose callback this is, if left out.
 
     Raises: FetchError (or what else made it fail), Drop if a layer refused it, RuntimeError outside a run.
     """
@@ -403,7 +452,7 @@ async def fetch(request: Request | str, parent: Request | None = None) -> Respon
         raise RuntimeError("fetch() works inside a crawl's callbacks; outside, use Crawl(...) or ops.download()")
     if isinstance(request, str):
         request = Request(request)
-    outcome = await run.fetch(request, parent or LEASE.get(None))
+    outcome = await run.fetch(request)
     if isinstance(outcome, Response):
         return outcome
     from streamcrawl.errors import Drop

@@ -125,6 +125,11 @@ class Response:
             raise StreamcrawlError(f"the body of {self.url} is streamed: iterate response.stream, or await response.read()")
         return self._body
 
+    @property
+    def size(self) -> int:
+        """Bytes of body in memory."""
+        return len(self._body)
+
     async def read(self) -> bytes:
         """Read a streamed body to its end and keep it. Raises: FetchError."""
         if self.stream is not None:

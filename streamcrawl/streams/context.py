@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from reactivex import abc
 from reactivex.disposable import Disposable
 
-from streamcrawl.core import RUN, Extent, Request, Run, ScrapeInput
+from streamcrawl.core import RUN, Dropped, Extent, Failed, OpenSink, Request, Run, ScrapeInput
 from streamcrawl.events import Events
 from streamcrawl.streams.scheduler import RunScheduler
 
@@ -36,12 +36,33 @@ class RunContext:
         self.extent: Extent | None = None
         self.page: ScrapeInput | None = None
         self.congestion = 0
+        self.enough = False
+        self._resumes: list[Callable[[], None]] = []
+        self._room = asyncio.Event()
+        self._room.set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.gatherers: list[Callable[[], None]] = []
+        self.sinks: list[OpenSink] = []
+        self.closers: list[Callable[[], Awaitable[None]]] = []
         self.error: Exception | None = None
 
     def known(self, request: Request) -> bool:
         return False
+
+    async def reserve(self, request: Request, size: int) -> None:
+        """Without a crawl there is no ceiling."""
+
+    def landed(self, request: Request) -> None:
+        """Without a crawl there are no places."""
+
+    def outside(self, place: str) -> None:
+        """Without a crawl there is no lease to lose."""
+
+    def adopt(self, sink: OpenSink) -> None:
+        self.sinks.append(sink)
+
+    def closing(self, close: Callable[[], Awaitable[None]]) -> None:
+        self.closers.append(close)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
@@ -68,8 +89,27 @@ class RunContext:
 
     def congest(self, change: int) -> None:
         self.congestion += change
+        if self.congestion:
+            self._room.clear()
+        else:
+            # From the loop, not from within the sink that made room: its extent is not ours.
+            self.loop.call_soon(self._have_room)
+
+    def _have_room(self) -> None:
         if self.congestion == 0:
+            self._room.set()
+            for resume in self._resumes:
+                resume()
             self.moved()
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        self._resumes.append(resume)
+
+    def refused(self, outcome: Failed | Dropped) -> None:
+        """Without a crawl nobody counts."""
 
     def moved(self) -> None:
         """Something ended that others may have waited for."""

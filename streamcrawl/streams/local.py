@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.subject import Subject
 
-from streamcrawl.core import RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
+from streamcrawl.core import LEASE, RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
 from streamcrawl.errors import InvalidURL
 from streamcrawl.streams.context import RunContext
 from streamcrawl.urls import host_of, normalize
@@ -56,7 +56,7 @@ class LocalRun(RunContext):
         while True:
             lease = self._lease(request)
             lease.reply = self.loop.create_future()
-            lease.parent = parent.lease if parent is not None else None
+            lease.parent = parent.lease if parent is not None else LEASE.get(None)
             self.requests.on_next(lease.request.replace(lease=lease))
             outcome = await lease.reply
             if not isinstance(outcome, Again):
@@ -83,6 +83,11 @@ class LocalRun(RunContext):
             return
         self.waiting.append(request)
         self.pump()
+
+    def end(self, reason: str) -> None:
+        self.offered_all = True
+        self.waiting.clear()
+        self.moved()
 
     def pump(self) -> None:
         while self.waiting and self.active < self.concurrency:
@@ -162,6 +167,8 @@ def _alone(
         finally:
             for task in run.tasks:
                 task.cancel()
+            for close in run.closers:
+                await close()
             subscription.dispose()
             RUN.reset(token)
 

@@ -1,0 +1,101 @@
+"""Undo the Content-Encoding of bodies that `fetch` left as they came."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+
+from streamcrawl.core import Outcome, Run
+from streamcrawl.operators.default_headers import checked, filling
+from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.layer import Hooks, NamedLayer, layer
+from streamcrawl.transport.decoding import Decoder, decode_body, plan
+
+ACCEPT_ENCODING = "gzip, deflate, br, zstd"
+
+LIMIT = 64 * 1024 * 1024
+"""Bytes, decoded, where neither the request nor `max_size` says anything; as `Wire` has it."""
+
+
+def decompress(*, max_size: int | None = None) -> NamedLayer:
+    """Ask for compressed bodies, and decode those that come up with a Content-Encoding.
+
+    `fetch` does this itself. The layer is for one that does not: a client of yours, or `Wire(decompress=False)` with a
+    cache between that keeps bodies as they came. gzip, deflate, br and zstd are undone, chunk by chunk if the body is
+    streamed; an encoding that nobody knows stays, with its header field. It keeps the counters
+    httpcompression/response_count and httpcompression/response_bytes (decoded; whole bodies only).
+
+    Args:
+        max_size: Bytes of body, decoded; `Request.max_size` wins; None: 64 MiB.
+
+    Emits: the response, decoded; Failed with DecodeError, TruncatedBody or BodyTooLarge. One in, one out.
+    Raises: ValueError if `max_size` < 1, when built.
+    Source: RFC 9110 §8.4, §12.5.3.
+    """
+    if max_size is not None and max_size < 1:
+        raise ValueError(f"decompress({max_size=}): 1 byte or more, or None")
+    limit = LIMIT if max_size is None else max_size
+
+    def make(run: Run) -> Hooks:
+        def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
+            if not isinstance(outcome, Response) or "content-encoding" not in outcome.headers:
+                return outcome
+            # RFC 9110 §6.4.1: no body, and header fields that describe the one there would have been.
+            if outcome.request.method == "HEAD" or outcome.status in (204, 304):
+                return outcome
+            if outcome.stream is not None:
+                return _streamed(outcome, outcome.stream, outcome.request.max_size or limit)
+            decoded = _whole(outcome, outcome.request.max_size or limit)
+            if decoded is not outcome:
+                for key, more in ("response_count", 1), ("response_bytes", len(decoded.body)):
+                    key = f"httpcompression/{key}"
+                    run.stats[key] = run.stats.get(key, 0) + more
+            return decoded
+
+        return Hooks(filling(checked({"Accept-Encoding": ACCEPT_ENCODING})), up)
+
+    return layer("decompress", make)
+
+
+def _whole(response: Response, limit: int) -> Response:
+    body, headers = decode_body(response.body, response.headers, limit=limit, url=response.url)
+    if headers is response.headers:
+        return response
+    return response.replace(body=body, headers=headers, wire_size=response.wire_size or len(response.body))
+
+
+async def _streamed(response: Response, stream: BodyStream, limit: int) -> Response:
+    codings, headers = plan(response.headers)
+    if not codings:
+        return response
+    try:
+        decoder = Decoder(codings, limit, response.url)
+    except Exception:
+        await stream.aclose()
+        raise
+    return response.replace(headers=headers, stream=_Decoded(stream, decoder))
+
+
+class _Decoded:
+    """A streamed body, decoded as it is read."""
+
+    __slots__ = ("_body", "_decoder")
+
+    def __init__(self, body: BodyStream, decoder: Decoder) -> None:
+        self._body = body
+        self._decoder = decoder
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._body:
+                for piece in self._decoder.feed(chunk):
+                    yield piece
+            self._decoder.finish()
+        except Exception:
+            await self._body.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+    def __repr__(self) -> str:
+        return f"<decoded {self._body!r}, {self._decoder.size} bytes>"

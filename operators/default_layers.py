@@ -1,0 +1,50 @@
+"""The layers of a polite crawler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamcrawl.core import Layer
+from streamcrawl.operators.cookies import cookies
+from streamcrawl.operators.default_headers import default_headers
+from streamcrawl.operators.download_stats import download_stats
+from streamcrawl.operators.redirect import redirect
+from streamcrawl.operators.retry import retry
+from streamcrawl.operators.robots_txt import robots_txt
+
+_ORDER: dict[str, Callable[[], Layer] | None] = {
+    "scope": None,
+    "robots_txt": robots_txt,
+    "default_headers": default_headers,
+    "user_agent": None,
+    "timeout": None,
+    "size_limit": None,
+    "retry": retry,
+    "redirect": redirect,
+    "cookies": cookies,
+    "decompress": None,
+    "download_stats": download_stats,
+}
+"""The outermost first. None: its place is kept, and what it does by default belongs to `fetch` or to `Crawl(scope=…)`."""
+
+
+def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:
+    """The layers that `download()` has, with some of them changed or removed by name.
+
+    robots_txt, default_headers, retry, redirect, cookies, download_stats; and places for scope, user_agent, timeout,
+    size_limit and decompress, which are empty unless filled, because `fetch` and the crawl do their work by default.
+
+    Args:
+        changes: A layer to stand in the place of that name, or None to leave it out.
+
+    Raises: ValueError for a name that is no place.
+    """
+    unknown = sorted(set(changes) - set(_ORDER))
+    if unknown:
+        raise ValueError(f"no default layer is called {unknown[0]!r}; the names are {', '.join(_ORDER)}")
+    layers: list[Layer] = []
+    for name, make in _ORDER.items():
+        layer = changes[name] if name in changes else make() if make is not None else None
+        if layer is not None:
+            layers.append(layer)
+    return tuple(layers)

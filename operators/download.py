@@ -1,0 +1,60 @@
+"""Requests become Outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reactivex import Observable, abc
+
+from streamcrawl.core import RUN, Fetch, Layer, Outcome, Request, Stage
+from streamcrawl.operators.default_layers import default_layers
+from streamcrawl.streams.fetching import FetchMaker, fetching
+from streamcrawl.streams.layer import stack
+from streamcrawl.streams.local import alone
+from streamcrawl.transport import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What `download` returns: the layers, and what stands below them."""
+
+    layers: tuple[Layer, ...]
+    fetch: Fetch | FetchMaker
+    carries_leases: ClassVar[bool] = True
+    name: ClassVar[str] = "download"
+
+    def stage(self) -> Stage:
+        """The layers around `fetch`."""
+        return stack(*self.layers)(fetching(self.fetch))
+
+    def __call__(self, requests: Observable[Request]) -> Observable[Outcome]:
+        def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            if RUN.get(None) is None:
+                return alone(self.stage(), requests, upper)
+            return self.stage()(requests).subscribe(upper, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+
+def download(
+    *layers: Layer, fetch: Fetch | FetchMaker | None = None
+) -> Callable[[Observable[Request]], Observable[Outcome]]:
+    """Each Request becomes one Outcome, through layers around `fetch`.
+
+    `download()` has the default layers; `download(a, b)` has exactly a and b, a outermost; `download(*default_layers(…))`
+    changes some of the defaults. With no Crawl around it, redirects and retries are followed, 16 requests go at once, and
+    where no asyncio loop runs the subscription blocks until the last outcome.
+
+    Args:
+        layers: The middlewares, the outermost first.
+        fetch: `async (Request) -> Response`, or a description with `open(run)`; None: `Wire()`, HTTP and files.
+
+    Emits: one Response, Failed, Dropped or Again for each Request, in the order in which they are ready.
+    Raises: TypeError for a layer that is not callable, when built.
+    """
+    for each in layers:
+        if not callable(each):
+            raise TypeError(f"download() takes layers, and {each!r} is none")
+    return Download(layers or default_layers(), Wire() if fetch is None else fetch)

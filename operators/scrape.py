@@ -1,0 +1,69 @@
+"""Responses become items, and the links in them new Requests: the spider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from reactivex import Observable
+from reactivex import operators as rx
+
+from streamcrawl.core import RUN, Callback, Done, Errback, Outcome, ScrapeLayer, Scraper
+from streamcrawl.operators.depth import depth
+from streamcrawl.operators.http_error import http_error
+from streamcrawl.operators.referer import referer
+from streamcrawl.streams.scraper import calling
+
+_DEFAULTS: dict[str, Callable[[], ScrapeLayer]] = {"http_error": http_error, "referer": referer, "depth": depth}
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What `scrape` returns: the callback, and the layers around it."""
+
+    callback: Callback
+    errback: Errback | None
+    layers: tuple[ScrapeLayer, ...]
+    carries_leases: ClassVar[bool] = True
+    name: ClassVar[str] = "scrape"
+
+    def scraper(self) -> Scraper:
+        """The layers around the callback."""
+        made = calling(self.callback, self.errback)
+        for layer in reversed(self.layers):
+            made = layer(made)
+        return made
+
+    def __call__(self, outcomes: Observable[Any]) -> Observable[Any]:
+        outputs = self.scraper()(outcomes)
+        if RUN.get(None) is not None:
+            return outputs
+        return outputs.pipe(rx.filter(lambda output: not isinstance(output, Done)))
+
+
+def scrape(
+    callback: Callback, *layers: ScrapeLayer, errback: Errback | None = None, defaults: bool = True
+) -> Callable[[Observable[Outcome]], Observable[Any]]:
+    """Each Response goes to `callback`; the items that it yields go on, its Requests go back to the frontier.
+
+    The default layers are http_error, referer and depth. A layer given here takes the place of the default of its name;
+    others stand inside them, nearest to the callback.
+
+    Args:
+        callback: Takes a Response; a function, generator, coroutine, async generator or method. It gives items (dict, or a
+            dataclass, attrs, pydantic or msgspec object), Requests and None.
+        layers: Scrape layers, the outermost first.
+        errback: Takes a Failed or a Dropped, for requests that have none of their own.
+        defaults: False: exactly `layers`.
+
+    Emits: items. With no Crawl around it, Requests too.
+    Raises: TypeError for what is not callable, when built.
+    """
+    for each in (callback, *layers, *(() if errback is None else (errback,))):
+        if not callable(each):
+            raise TypeError(f"scrape() takes a callback and layers, and {each!r} is not callable")
+    given = {getattr(layer, "name", None): layer for layer in layers}
+    outer = [given.pop(name, None) or make() for name, make in _DEFAULTS.items()] if defaults else []
+    inner = [layer for layer in layers if layer not in outer]
+    return Scrape(callback, errback, (*outer, *inner))

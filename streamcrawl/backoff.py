@@ -1,0 +1,91 @@
+"""When to send a request again: the policies of `retry`, as pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_tz
+from random import Random
+from typing import TypeAlias
+
+from streamcrawl.core import Failed, Outcome
+from streamcrawl.errors import ConnectError, FetchTimeout, ProtocolError, ResolveError
+from streamcrawl.response import Response
+
+Wait: TypeAlias = Callable[[int, Random], float]
+"""(number of the repeat, from 1; the run's chance) -> seconds before it."""
+
+Test: TypeAlias = Callable[[Outcome], bool]
+"""Whether an outcome is worth a repeat."""
+
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 522, 524})
+TRANSIENT_ERRORS = (ResolveError, ConnectError, FetchTimeout, ProtocolError)
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
+UNDONE_STATUSES = frozenset({408, 429, 503, 522})
+"""The server says that it has not done what it was asked: safe to repeat, whatever the method."""
+UNDONE_ERRORS = (ResolveError, ConnectError)
+"""The request never reached the server."""
+
+
+def backoff(first: float, *, factor: float = 2.0, ceiling: float, jitter: float = 0.5) -> Wait:
+    """Waits that grow: `first` seconds, then `factor` times as long each time, up to `ceiling`.
+
+    Args:
+        first: Seconds before the first repeat.
+        factor: Growth from one repeat to the next; 1 or more.
+        ceiling: Seconds that are waited at most.
+        jitter: The share of a wait that chance may take off, 0 to 1, so that repeats do not come all at once.
+
+    Raises: ValueError for an argument out of its bounds.
+    """
+    if not 0 <= first <= ceiling:
+        raise ValueError(f"backoff({first!r}, ceiling={ceiling!r}): 0 <= first <= ceiling")
+    if factor < 1:
+        raise ValueError(f"backoff(factor={factor!r}): 1 or more")
+    if not 0 <= jitter <= 1:
+        raise ValueError(f"backoff(jitter={jitter!r}): 0 to 1")
+
+    def wait(repeat: int, random: Random) -> float:
+        try:
+            seconds = min(ceiling, first * factor ** (repeat - 1))
+        except OverflowError:
+            seconds = ceiling
+        return seconds * (1 - jitter * random.random())
+
+    return wait
+
+
+def transient(outcome: Outcome) -> bool:
+    """True for what may well be over in a moment: no address, no connection, no answer, half an answer, a busy server.
+
+    A method that is not idempotent (POST, PATCH) is repeated only where the server cannot have acted on it.
+
+    Source: RFC 9110 §9.2.2 (idempotent methods, automatic retries), §15.5.9, §15.6; RFC 6585 §4 (429).
+        522 and 524 are Cloudflare's.
+    """
+    if isinstance(outcome, Response):
+        statuses = TRANSIENT_STATUSES if outcome.request.method in IDEMPOTENT else UNDONE_STATUSES
+        return outcome.status in statuses
+    if isinstance(outcome, Failed):
+        errors = TRANSIENT_ERRORS if outcome.request.method in IDEMPOTENT else UNDONE_ERRORS
+        return isinstance(outcome.error, errors)
+    return False
+
+
+def retry_after(value: str, now: float) -> float:
+    """Seconds that a Retry-After header asks to wait from `now`: 0 if its date is past, or if it says nothing.
+
+    Source: RFC 9110 §10.2.3: delta-seconds or an HTTP-date in any of its three forms (§5.6.7).
+    """
+    value = value.strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):  # fractions are not in the RFC, but on the web
+        return float(value)
+    parsed = parsedate_tz(value)
+    if parsed is None:
+        return 0.0
+    try:
+        return max(0.0, datetime(*parsed[:6], tzinfo=UTC).timestamp() - (parsed[9] or 0) - now)
+    except (ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,291 @@
+"""A crawl: a cold, immutable description of a pipe of streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from streamcrawl.core import Request, StartSource
+from streamcrawl.crawl.asking import asking
+from streamcrawl.crawl.budget import parse_size
+from streamcrawl.crawl.interrupts import interrupting
+from streamcrawl.crawl.run import Run
+from streamcrawl.crawl.start import checked
+from streamcrawl.crawl.summary import Summary
+from streamcrawl.crawl.wiring import Pipe, sort_out
+from streamcrawl.frontier.hosts import Slot
+from streamcrawl.scoping import scope_test
+
+T = TypeVar("T")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_D = TypeVar("_D")
+_E = TypeVar("_E")
+_F = TypeVar("_F")
+_G = TypeVar("_G")
+_H = TypeVar("_H")
+_I = TypeVar("_I")
+_J = TypeVar("_J")
+_K = TypeVar("_K")
+_L = TypeVar("_L")
+_M = TypeVar("_M")
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+_Op: TypeAlias = Callable[[Observable[_In]], Observable[_Out]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a crawl behaves; see `Crawl` for what they mean."""
+
+    concurrency: int = 16
+    per_host: int = 8
+    delay: float = 0.0
+    jitter: float = 0.5
+    scope: Any = "host"
+    memory: int = 512 * 1024 * 1024
+    slots: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
+    limit_pages: int | None = None
+    limit_items: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, bound in (("concurrency", 1), ("per_host", 1), ("delay", 0), ("limit_pages", 1), ("limit_items", 1)):
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name} is {value}; it must be {bound} or more")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
+        scope_test(self.scope)
+
+
+class Crawl(Generic[T]):
+    """What to crawl, and the pipe that it goes through. Nothing happens until it is run; it may be run as often as you like.
+
+    Args:
+        start: A URL, a Request, or an iterable, async iterable or Observable of these; taken as fast as it is asked for.
+        concurrency: Requests at once, in all.
+        per_host: Requests at once to one host.
+        delay: Seconds between two requests to one host.
+        jitter: The delay varies by this share of itself, 0 to 1.
+        scope: Where links may lead: "host" (the host of the start request that they descend from), "domain" (its registrable
+            domain), "any", domain names, or a function that takes a Request.
+        memory: The ceiling for bodies and items on their way: bytes, or such as "512MB".
+        slots: How single hosts ("https://example.com") or slots of yours (`Request(slot="api")`) are to be treated.
+        limit_pages: End after so many pages.
+        limit_items: End after so many items.
+        seed: For jitter and the like; None: another each time.
+
+    Raises: InvalidURL, TypeError, ValueError, for arguments that make no sense.
+    """
+
+    def __init__(
+        self,
+        start: StartSource,
+        *,
+        concurrency: int = 16,
+        per_host: int = 8,
+        delay: float = 0.0,
+        jitter: float = 0.5,
+        scope: str | Iterable[str] | Callable[[Request], bool] = "host",
+        memory: str | int = "512MB",
+        slots: Mapping[str, Slot] | None = None,
+        limit_pages: int | None = None,
+        limit_items: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.start_source: StartSource = checked(start)
+        self.options = Options(
+            concurrency=concurrency,
+            per_host=per_host,
+            delay=delay,
+            jitter=jitter,
+            scope=scope if isinstance(scope, str) or callable(scope) else tuple(scope),
+            memory=parse_size(memory),
+            slots=dict(slots or {}),
+            limit_pages=limit_pages,
+            limit_items=limit_items,
+            seed=seed,
+        )
+        self.operators: tuple[Any, ...] = ()
+        self.pipes: Pipe = sort_out(())
+
+    @overload
+    def pipe(self, o1: _Op[T, _B], /) -> Crawl[_B]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], /) -> Crawl[_C]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], /) -> Crawl[_D]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], /) -> Crawl[_E]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], /) -> Crawl[_F]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], /) -> Crawl[_G]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], /) -> Crawl[_H]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], /) -> Crawl[_I]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], /) -> Crawl[_J]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], o10: _Op[_J, _K], /) -> Crawl[_K]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], o10: _Op[_J, _K], o11: _Op[_K, _L], /) -> Crawl[_L]: ...
+    @overload
+    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], o10: _Op[_J, _K], o11: _Op[_K, _L], o12: _Op[_L, _M], /) -> Crawl[_M]: ...
+
+
+    @overload
+    def pipe(self, *operators: Callable[[Observable[Any]], Observable[Any]]) -> Crawl[Any]: ...
+
+    def pipe(self, *operators: Any) -> Crawl[Any]:
+        """A crawl whose pipe goes on with `operators`: the project's, or any of reactivex.
+
+        What stands before `download` works on Requests, what stands between it and `scrape` on Responses, what follows on items.
+
+        Raises: FlowError for an order that makes no sense, TypeError for what is no operator.
+        """
+        made = self._copy()
+        made.operators = (*self.operators, *operators)
+        made.pipes = sort_out(made.operators)
+        return made
+
+    def replace(self, **changes: Any) -> Crawl[T]:
+        """The same crawl with other options, such as `limit_pages=10`, or another `start`."""
+        made = self._copy()
+        if "start" in changes:
+            made.start_source = checked(changes.pop("start"))
+        if "memory" in changes:
+            changes["memory"] = parse_size(changes["memory"])
+        made.options = replace(self.options, **changes)
+        return made
+
+    def _copy(self) -> Crawl[Any]:
+        made: Crawl[Any] = Crawl.__new__(Crawl)
+        made.start_source, made.options = self.start_source, self.options
+        made.operators, made.pipes = self.operators, self.pipes
+        return made
+
+    # -- ways to run it ---------------------------------------------------------------------------------------------
+
+    def start(self, on_item: Callable[[T], None] | None = None) -> Run:
+        """Begin a run on the running event loop; `await` it for its Summary.
+
+        Args:
+            on_item: Called with each item that comes out at the end of the pipe.
+
+        Raises: RuntimeError if no event loop is running.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError("start() needs a running event loop; in a plain script use crawl.run()") from None
+        return Run(self, loop, on_item=on_item)
+
+    def run(self, on_start: Callable[[Run], None] | None = None) -> Summary:
+        """Run to the end and give the Summary. Ctrl-C once: what is under way is finished; twice: stop now.
+
+        Args:
+            on_start: Called with the Run before its first request, to subscribe to its events.
+
+        Raises: what stopped the run, after the last flush; RuntimeError inside a running event loop (there, `await crawl.start()`).
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise RuntimeError("run() blocks, and an event loop is running here: use `await crawl.start()` or `await crawl.collect()`")
+
+        async def main() -> Summary:
+            run = self.start()
+            if on_start is not None:
+                on_start(run)
+            with interrupting(run):
+                return await run
+
+        summary = asyncio.run(main())
+        if summary.error is not None:
+            raise summary.error
+        return summary
+
+    async def collect(self) -> list[T]:
+        """Run, and give the list of all items. Raises: what stopped the run."""
+        items: list[T] = []
+        summary = await self.start(on_item=items.append)
+        if summary.error is not None:
+            raise summary.error
+        return items
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Run, and give items one by one, no faster than they are asked for; leaving the loop ends the run."""
+        sink, items = asking()
+        run = Run(self, asyncio.get_running_loop(), end=sink)
+        try:
+            async for item in items(run):
+                yield item
+        finally:
+            if run.summary is None:
+                run.stop("left", now=True)
+            summary = await run
+        if summary.error is not None:
+            raise summary.error
+
+    def items(self) -> Observable[T]:
+        """The items as an Observable: each subscription is a run, disposing of it ends the run.
+
+        With no event loop running, `subscribe` blocks until the end, as synchronous sources do.
+        """
+
+        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            async def work() -> None:
+                run = self.start(on_item=observer.on_next)
+                runs.append(run)
+                summary = await run
+                if summary.error is not None:
+                    observer.on_error(summary.error)
+                else:
+                    observer.on_completed()
+
+            runs: list[Run] = []
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                asyncio.run(work())
+                return Disposable()
+            task = _detached(loop, work())
+
+            def dispose() -> None:
+                for run in runs:
+                    run.stop("disposed", now=True)
+                if not runs:
+                    task.cancel()
+
+            return Disposable(dispose)
+
+        return Observable(subscribe)
+
+    def graph(self, format: str = "mermaid") -> str:
+        """The pipe as a picture: "mermaid" text, or "svg"."""
+        from streamcrawl.crawl.graph import mermaid, svg
+
+        if format not in ("mermaid", "svg"):
+            raise ValueError(f"graph({format!r}): the formats are 'mermaid' and 'svg'")
+        return mermaid(self) if format == "mermaid" else svg(self)
+
+    def __repr__(self) -> str:
+        return f"<Crawl of {self.start_source!r}, {len(self.operators)} operators>"
+
+
+def _detached(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that is not part of the run in whose callback it may be made."""
+    from contextvars import Context
+
+    return loop.create_task(work, context=Context())

@@ -1,0 +1,122 @@
+"""The door of the frontier: where new requests are made whole, asked whether they are new, and let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import can_ada
+
+from streamcrawl.core import Again, Dropped, Failed, Request
+from streamcrawl.crawl.summary import Counts
+from streamcrawl.errors import InvalidURL
+from streamcrawl.events import Events, RequestDropped, RequestFailed, Scheduled
+from streamcrawl.frontier.memory import MemoryFrontier, fingerprint
+from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, normalize, scheme_of
+
+_parse = can_ada.parse
+
+
+class Door:
+    """Normalizing, scope, dedupe and counting; the only way into the frontier."""
+
+    def __init__(
+        self, frontier: MemoryFrontier, counts: Counts, events: Events, in_scope: Callable[[Request], bool]
+    ) -> None:
+        self._frontier = frontier
+        self._counts = counts
+        self._events = events
+        self._in_scope = in_scope
+
+    def known(self, request: Request) -> bool:
+        """Whether a link leads to what was seen; it is counted then. This runs for every link of every page."""
+        if request.dont_filter or request.method != "GET" or request.body or request.fingerprint_headers:
+            return False
+        try:
+            url = _parse(request.url).href
+        except ValueError:
+            return False
+        if not self._frontier.known(digest(canonical(url, keep_fragments=request.keep_fragments))):
+            return False
+        self._counts.offered.links += 1
+        self._drop(request, "duplicate")
+        return True
+
+    def start(self, request: Request) -> None:
+        """A request of the crawl's start."""
+        self._counts.offered.start += 1
+        try:
+            url = normalize(request.url)
+        except InvalidURL as error:
+            self.failed(Failed(request, error))
+            return
+        self._admit(request.replace(url=url, site=request.site or host_of(url), start=True))
+
+    def link(self, request: Request, parent: Request) -> None:
+        """A request that a callback yielded for `parent`'s response."""
+        self._counts.offered.links += 1
+        try:
+            url = normalize(request.url)
+        except InvalidURL:
+            self._drop(request, "invalid URL")
+            return
+        scheme = scheme_of(url)
+        if scheme in NOT_FOLLOWED and scheme_of(parent.url) != scheme:
+            self._drop(request, f"not followed ({scheme}:)")
+            return
+        request = request.replace(url=url, site=request.site or parent.site, start=False, lease=None)
+        if not request.dont_filter and not self._in_scope(request):
+            self._drop(request, "off-site")
+            return
+        self._admit(request)
+
+    def again(self, again: Again) -> None:
+        """A hop or a retry: it goes back to the frontier. Only a hop is asked whether it was seen, by others than its own chain."""
+        self._counts.offered.hops += 1
+        request = again.next
+        try:
+            request = request.replace(url=normalize(request.url), lease=None)
+        except InvalidURL as error:
+            self.failed(Failed(request, error))
+            return
+        if not again.hop or request.dont_filter:
+            self._let_in(request, None)
+            return
+        if not self._in_scope(request):
+            self._drop(request, "off-site")
+            return
+        key = fingerprint(request)
+        if self._frontier.known(key) and not any(fingerprint(request.replace(url=url)) == key for url in request.via):
+            self._drop(request, "duplicate")
+            return
+        self._let_in(request, key)
+
+    def _admit(self, request: Request) -> None:
+        if request.dont_filter:
+            self._let_in(request, None)
+            return
+        key = fingerprint(request)
+        if self._frontier.known(key):
+            self._drop(request, "duplicate")
+            return
+        self._let_in(request, key)
+
+    def _let_in(self, request: Request, key: bytes | None) -> None:
+        self._frontier.add(request, key)
+        if self._events.wants(Scheduled):
+            self._events.emit(Scheduled(request=request))
+
+    def _drop(self, request: Request, reason: str) -> None:
+        self.dropped(reason, request)
+
+    def dropped(self, reason: str, request: Request) -> None:
+        """Count a request that ended as Dropped; its object is made only if somebody listens."""
+        counts = self._counts.dropped
+        counts[reason] = counts.get(reason, 0) + 1
+        if self._events.wants(RequestDropped):
+            self._events.emit(RequestDropped(dropped=Dropped(request, reason)))
+
+    def failed(self, failed: Failed) -> None:
+        """Count and tell a request that ended as Failed."""
+        self._counts.failed += 1
+        if self._events.wants(RequestFailed):
+            self._events.emit(RequestFailed(failed=failed))

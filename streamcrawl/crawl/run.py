@@ -1,0 +1,457 @@
+"""One execution of a crawl: the loop that feeds the pipe as fast as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from reactivex import Observable
+
+from streamcrawl.core import (
+    LEASE,
+    RUN,
+    Again,
+    Done,
+    Dropped,
+    Extent,
+    Failed,
+    Lease,
+    Outcome,
+    Request,
+)
+from streamcrawl.crawl.budget import GATHERED, PAGE, TREE, Budget
+from streamcrawl.crawl.door import Door
+from streamcrawl.crawl.nested import Nested
+from streamcrawl.crawl.settling import Settling
+from streamcrawl.crawl.start import Start
+from streamcrawl.crawl.summary import Counts, Summary
+from streamcrawl.crawl.wiring import Wires, subscribe
+from streamcrawl.errors import LawBroken
+from streamcrawl.events import (
+    CallbackFailed,
+    ItemScraped,
+    Leased,
+    Notice,
+    Responded,
+    RunFinished,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    RunStopping,
+    SentAgain,
+    Stalled,
+)
+from streamcrawl.frontier.hosts import HostTable
+from streamcrawl.frontier.memory import MemoryFrontier
+from streamcrawl.response import Response
+from streamcrawl.scoping import scope_test
+from streamcrawl.streams.context import RunContext
+from streamcrawl.streams.local import settled
+
+if TYPE_CHECKING:
+    from streamcrawl.crawl.crawl import Crawl
+
+STALL = 30.0
+"""Seconds without any progress after which it is told who holds what."""
+
+
+class Run(RunContext):
+    """One execution of a Crawl. `await run` gives the Summary.
+
+    `events` is an Observable, `stats` a dict of counters, `counts` the sum as it stands.
+    """
+
+    def __init__(
+        self,
+        crawl: Crawl[Any],
+        loop: asyncio.AbstractEventLoop,
+        end: Callable[[Observable[Any]], Observable[Any]] | None = None,
+        on_item: Callable[[Any], None] | None = None,
+    ) -> None:
+        options = crawl.options
+        super().__init__(loop, seed=options.seed)
+        self.crawl = crawl
+        self.counts = Counts()
+        self.budget = Budget(options.memory)
+        self.hosts = HostTable(
+            options.concurrency,
+            options.per_host,
+            options.delay,
+            options.jitter,
+            options.slots,
+            self.random,
+            loop.time,
+        )
+        self.frontier = MemoryFrontier(self.hosts, self.now)
+        self.door = Door(self.frontier, self.counts, self.events, scope_test(options.scope))
+        self.known = self.door.known
+        self.begin = Start(crawl.start_source, self, self.door.start, self.moved)
+        self.nested = Nested(self)
+        self.settling = Settling(self)
+        self.hosts.opened = self.moved
+        self.live: dict[int, Lease] = {}
+        """Leases that are not accepted yet."""
+        self.flying = 0
+        """Leases whose outcome is not there yet."""
+        self.working = 0
+        """Pages whose callback has not finished."""
+        self.reason = "finished"
+        self._end = end
+        self._on_item = on_item
+        self._stopping = False
+        self._paused = False
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._moves = 0
+        self._drained = asyncio.Event()
+        self._over = asyncio.Event()
+        self._wires: Wires | None = None
+        self._context = copy_context()
+        self._context.run(RUN.set, self)
+        self._task = loop.create_task(self._execute(), context=self._context)
+        self.summary: Summary | None = None
+
+    def __await__(self) -> Generator[Any, None, Summary]:
+        return asyncio.shield(self._task).__await__()
+
+    # -- what users do ----------------------------------------------------------------------------------------------
+
+    def stop(self, reason: str = "stopped", *, now: bool = False) -> None:
+        """End the run: no new requests; what is under way is finished and flushed.
+
+        Args:
+            reason: Why; the summary tells it.
+            now: Do not finish what is on the wire or in a callback; what is accepted is still flushed.
+        """
+        if not self._stopping:
+            self._stopping = True
+            self.reason = reason
+            if self.events.wants(RunStopping):
+                self.events.emit(RunStopping(reason=reason))
+        if now:
+            self.enough = True
+            self._over.set()
+        self.moved()
+
+    def pause(self) -> None:
+        """No new requests until `resume()`; what is under way goes on."""
+        if not self._paused:
+            self._paused = True
+            self.events.emit(RunPaused())
+
+    def resume(self) -> None:
+        """Go on after `pause()`."""
+        if self._paused:
+            self._paused = False
+            self.events.emit(RunResumed())
+            self.moved()
+
+    # -- what operators do ------------------------------------------------------------------------------------------
+
+    async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
+        return await self.nested.fetch(request, parent.lease if parent is not None else LEASE.get(None))
+
+    async def wire(self, request: Request) -> None:
+        lease = request.lease
+        if lease is not None and lease.place and not lease.charged:
+            lease.charged = True
+            return
+        await self.nested.wire(request)
+
+    def landed(self, request: Request) -> None:
+        if request.lease is not None:
+            self.hosts.free(request.lease)
+            self.moved()
+
+    async def reserve(self, request: Request, size: int) -> None:
+        if request.lease is not None:
+            await self.budget.reserve(request.lease, size)
+
+    def end(self, reason: str) -> None:
+        self.stop(reason)
+
+    def fail(self, error: Exception) -> None:
+        if self.error is None:
+            self.error = error
+            self.stop("failed", now=True)
+
+    def outside(self, place: str) -> None:
+        self.stats["outside_extent"] += 1
+
+    def refused(self, outcome: Failed | Dropped) -> None:
+        self.counts.offered.links += 1
+        if isinstance(outcome, Failed):
+            self.door.failed(outcome)
+        else:
+            self.door.dropped(outcome.reason, outcome.request)
+
+    def moved(self) -> None:
+        """Something changed: look for work, once, from the loop."""
+        self._moves += 1
+        if not self._pumping:
+            self._pumping = True
+            # In the run's context, whoever moved it.
+            self.loop.call_soon(self._pump, context=self._context)
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pumping = False
+        if self._over.is_set() or self._wires is None:
+            return
+        try:
+            self.nested.serve()
+            if not self._stopping and not self._paused:
+                self._feed(self._wires)
+            self._look()
+        except Exception as error:  # a bug of ours must not hang the run
+            self.fail(error)
+
+    def _feed(self, wires: Wires) -> None:
+        while self._may_lease():
+            lease = self.frontier.lease(self._accepted)
+            if lease is None:
+                wanted = self.hosts.places - self.flying - self.frontier.waiting_starts
+                if wanted <= 0 or not self.begin.can_pull or not self.begin.pull(wanted):
+                    return
+                continue
+            self._emit(lease, wires)
+
+    def _may_lease(self) -> bool:
+        if self._stopping or self.budget.full or self.hosts.used >= self.hosts.places or self.settling.full:
+            return False
+        limit = self.crawl.options.limit_pages
+        if limit is not None and self.counts.pages + self.flying + self.working >= limit:
+            if self.counts.pages >= limit:
+                self.stop(f"limit of {limit} pages")
+            return False
+        return True
+
+    def _emit(self, lease: Lease, wires: Wires) -> None:
+        self.live[lease.id] = lease
+        self.flying += 1
+        self.budget.charge(lease, PAGE)
+        if self.events.wants(Leased):
+            self.events.emit(Leased(request=lease.request))
+        self.extent = Extent((lease,))
+        wires.requests.on_next(lease.request.replace(lease=lease))
+        self.extent = None
+
+    def _look(self) -> None:
+        """Is it over? Is there something to wait for?"""
+        if self.flying or self.working or self.nested.active:
+            self._arm()
+            return
+        more = not self._stopping and (self.frontier.waiting or not self.begin.exhausted)
+        if not more:
+            self._over.set()
+            return
+        if self.tasks or self.scheduler.pending or self._paused or (not self.begin.exhausted and not self.begin.can_pull):
+            self._arm()
+            return
+        if self.gatherers and (self.budget.full or self.settling.full or self.frontier.next_time() is None):
+            self._flush_gatherers()
+        self._arm()
+
+    def _flush_gatherers(self) -> None:
+        for flush in tuple(self.gatherers):
+            flush()
+
+    def _arm(self) -> None:
+        """Wake up when the next host is ready."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stopping or self._paused or self.hosts.used >= self.hosts.places:
+            return
+        due = self.frontier.next_time()
+        if due is not None:
+            self._timer = self.loop.call_at(due, self.moved)
+
+    def _look_for_stall(self, moves: int, seconds: float) -> None:
+        if moves == self._moves and not self._paused:
+            self.events.emit(Stalled(seconds=seconds, holders=tuple(self.holders())))
+            seconds *= 2
+        else:
+            seconds = STALL
+        self._watch = self.loop.call_later(seconds, self._look_for_stall, self._moves, seconds)
+
+    def holders(self) -> list[str]:
+        """Who holds what, in words."""
+        return [
+            f"{self.flying} requests in layers and on the wire, {self.working} callbacks, {len(self.live)} leases open",
+            f"{self.congestion} queues of items full, {len(self.gatherers)} batches, {len(self.tasks)} tasks",
+            repr(self.budget),
+            *self.hosts.holders()[:10],
+        ]
+
+    # -- what comes up ----------------------------------------------------------------------------------------------
+
+    def outcome(self, outcome: Outcome) -> None:
+        lease = outcome.request.lease
+        if lease is None:
+            self.fail(LawBroken(f"a layer emitted {outcome!r}, whose request is not one that it was given"))
+            return
+        if lease.reply is not None:
+            self.nested.answered(lease, outcome)
+            return
+        if lease.answered:
+            self.fail(LawBroken(f"a layer emitted a second outcome for one request: {outcome!r}"))
+            return
+        lease.answered = True
+        self.flying -= 1
+        if lease.place and not (isinstance(outcome, Response) and outcome.stream is not None):
+            self.hosts.free(lease)
+        if isinstance(outcome, Again):
+            self.counts.again += 1
+            if self.events.wants(SentAgain):
+                self.events.emit(SentAgain(again=outcome))
+            self.door.again(outcome)
+            lease.release()
+            self.moved()
+            return
+        self.working += 1
+        if isinstance(outcome, Response):
+            self.budget.charge(lease, PAGE + TREE * outcome.size)
+        assert self._wires is not None
+        before, self.extent = self.extent, Extent((lease,))
+        self._wires.inputs.on_next(settled(outcome))
+        self.extent = before
+
+    def output(self, output: Any) -> None:
+        if isinstance(output, Done):
+            self._done(output)
+        elif isinstance(output, Request):
+            page = self.page
+            self.door.link(output, page.request if page is not None else output)  # type: ignore[union-attr]
+            self.moved()
+        else:
+            self._scraped(output)
+
+    def _scraped(self, item: Any) -> None:
+        if self.enough:
+            return
+        self.counts.scraped += 1
+        if self.events.wants(ItemScraped):
+            self.events.emit(ItemScraped(item=item, request=self.page.request))  # type: ignore[union-attr]
+        assert self._wires is not None
+        self._wires.items.on_next(item)
+
+    def _done(self, done: Done) -> None:
+        extent = self.extent
+        assert extent is not None
+        lease = extent.leases[0]
+        self.working -= 1
+        input = done.input
+        if isinstance(input, Response):
+            self.counts.pages += 1
+            if self.events.wants(Responded):
+                self.events.emit(Responded(response=input))
+        elif isinstance(input, Failed):
+            self.door.failed(input)
+        elif isinstance(input, Dropped):
+            self.door.dropped(input.reason, input.request)
+        if done.error is not None:
+            self._callback_failed(lease.request, done.error)
+        if lease.holds > 1:
+            self.budget.charge(lease, GATHERED)
+        lease.release()
+        self.moved()
+
+    def _callback_failed(self, request: Request, error: Exception) -> None:
+        from streamcrawl.errors import Drop
+
+        if isinstance(error, Drop):
+            self.stats[f"callback_dropped/{error.reason}"] += 1
+            return
+        self.counts.callback_errors += 1
+        if self.events.wants(CallbackFailed):
+            self.events.emit(CallbackFailed(request=request, error=error))
+
+    def _accepted(self, lease: Lease) -> None:
+        """Nobody works for the lease any more: its items are with every sink."""
+        self.live.pop(lease.id, None)
+        self.budget.charge(lease, 0)
+        self.settling.accepted(lease)
+
+    def item(self, item: Any) -> None:
+        self.counts.items += 1
+        if self._on_item is not None:
+            self._on_item(item)
+        limit = self.crawl.options.limit_items
+        if limit is not None and self.counts.items >= limit and not self.enough:
+            self.enough = True
+            self.stop(f"limit of {limit} items")
+
+    def drained(self) -> None:
+        self._drained.set()
+
+    # -- from start to end ------------------------------------------------------------------------------------------
+
+    async def _execute(self) -> Summary:
+        started = self.monotonic()
+        self._watch = self.loop.call_later(STALL, self._look_for_stall, 0, STALL)
+        try:
+            self._wires = subscribe(self.crawl.pipes, self, self, self._end)
+            self.events.emit(RunStarted())
+            self.begin.open()
+            self.moved()
+            await self._over.wait()
+            await self._drain()
+        except asyncio.CancelledError:
+            self.reason = "cancelled"
+            raise
+        except Exception as error:
+            self.error = self.error or error
+        finally:
+            await self._close()
+            self.summary = self._summary(self.monotonic() - started)
+            self.events.emit(RunFinished(reason=self.reason, error=self.error))
+            self.events.complete()
+        return self.summary
+
+    async def _drain(self) -> None:
+        """The source is at its end: what is in the pipe runs out."""
+        assert self._wires is not None
+        cut_short = self.error is not None or bool(self.flying or self.working)
+        if cut_short:
+            for task in tuple(self.tasks):
+                task.cancel()
+        self._flush_gatherers()
+        self._wires.items.on_completed()
+        if not cut_short:
+            await self._drained.wait()
+            while self.tasks:
+                await asyncio.wait(self.tasks)
+
+    async def _close(self) -> None:
+        for handle in (self._timer, self._watch):
+            if handle is not None:
+                handle.cancel()
+        for task in tuple(self.tasks):
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+        await self.begin.close()
+        await self.settling.close()
+        for close in reversed(self.closers):
+            try:
+                await close()
+            except Exception as error:
+                self.events.emit(Notice(text=f"while closing: {error}", level="warning"))
+        if self._wires is not None:
+            self._wires.subscription.dispose()
+
+    def _summary(self, seconds: float) -> Summary:
+        if self.error is not None:
+            self.reason = "failed"
+        left = sum(1 for lease in self.live.values() if not lease.answered) + self.working + self.nested.active
+        return Summary(
+            self.reason, self.error, seconds, self.counts, self.frontier.waiting + left, dict(self.stats)
+        )
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self.reason if self.summary else 'under way'}: {self.counts.pages} pages, {self.counts.items} items, {self.flying} in flight, {self.frontier.waiting} waiting>"

@@ -1,0 +1,133 @@
+"""The crawl's start, taken only as fast as it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+from reactivex import Observable
+
+from streamcrawl.core import Request, Run, StartSource
+from streamcrawl.errors import FlowError
+
+TURN = 64
+"""Elements taken at once, before others get their turn."""
+
+
+class Start:
+    """Where start requests come from: a URL, a Request, an iterable, an async iterable or an Observable.
+
+    An Observable cannot be asked to wait; what it emits goes to the frontier, which does.
+    """
+
+    def __init__(
+        self, source: StartSource, run: Run, take: Callable[[Request], None], moved: Callable[[], None]
+    ) -> None:
+        self._run = run
+        self._moved = moved
+        self._take = take
+        self.exhausted = False
+        self.taken = 0
+        self._iterator: Iterator[Any] | None = None
+        self._async: AsyncIterator[Any] | None = None
+        self._awaiting = False
+        if isinstance(source, (str, Request)):
+            self._iterator = iter((source,))
+        elif isinstance(source, Observable):
+            self._observable: Observable[Any] = source
+        elif isinstance(source, AsyncIterable):
+            self._async = aiter(source)
+        else:
+            self._iterator = iter(source)
+
+    def open(self) -> None:
+        """Subscribe, if the source is an Observable."""
+        if self._iterator is None and self._async is None:
+            self._observable.subscribe(self._element, self._failed, self._end)
+
+    @property
+    def can_pull(self) -> bool:
+        """Whether asking may bring something."""
+        return not self.exhausted and not self._awaiting and (self._iterator is not None or self._async is not None)
+
+    def pull(self, wanted: int) -> bool:
+        """Take up to `wanted` elements. True if some were taken at once."""
+        if self._iterator is not None:
+            return self._pull_now(self._iterator, min(wanted, TURN))
+        if self._async is not None:
+            self._awaiting = True
+            self._run.spawn(self._pull_later(self._async))
+        return False
+
+    def _pull_now(self, iterator: Iterator[Any], wanted: int) -> bool:
+        for n in range(wanted):
+            try:
+                element = next(iterator)
+            except StopIteration:
+                self.exhausted = True
+                return n > 0
+            except Exception as error:
+                self._failed(error)
+                return n > 0
+            self._element(element)
+        return True
+
+    async def _pull_later(self, iterator: AsyncIterator[Any]) -> None:
+        try:
+            element = await anext(iterator)
+        except StopAsyncIteration:
+            self.exhausted = True
+            return
+        except Exception as error:
+            self._failed(error)
+            return
+        finally:
+            self._awaiting = False
+        self._element(element)
+
+    def _element(self, element: Any) -> None:
+        self.taken += 1
+        if isinstance(element, str):
+            element = Request(element)
+        if not isinstance(element, Request):
+            self._failed(TypeError(f"it gave {element!r}, a {type(element).__name__}, and neither a URL nor a Request"))
+            return
+        self._take(element)
+        self._moved()
+
+    def _failed(self, error: Exception) -> None:
+        self.exhausted = True
+        wrapped = FlowError(f"the start of the crawl failed: {type(error).__name__}: {error}")
+        wrapped.__cause__ = error
+        self._run.fail(wrapped)
+
+    def _end(self) -> None:
+        self.exhausted = True
+        self._moved()
+
+    async def close(self) -> None:
+        """Let the source go: a generator's `finally` runs now."""
+        close: Any = getattr(self._async, "aclose", None)
+        if close is not None and not self._awaiting:
+            await close()
+        close = getattr(self._iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def checked(source: Any) -> StartSource:
+    """`source`, if a crawl can start from it. Raises: TypeError, InvalidURL (for what is there already)."""
+    from streamcrawl.urls import normalize
+
+    if isinstance(source, (str, Request)):
+        normalize(source if isinstance(source, str) else source.url)
+        return source
+    if isinstance(source, (list, tuple, set, frozenset)):
+        for element in source:
+            if not isinstance(element, (str, Request)):
+                raise TypeError(f"a crawl starts from URLs and Requests, and {element!r} is neither")
+            normalize(element if isinstance(element, str) else element.url)
+        return source
+    if isinstance(source, (Observable, AsyncIterable, Iterable)):
+        return source
+    raise TypeError(f"a crawl starts from a URL, a Request, an iterable, an async iterable or an Observable, not {source!r}")

@@ -1,0 +1,122 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Offered(msgspec.Struct):
+    """Requests by where they came from."""
+
+    start: int = 0
+    links: int = 0
+    hops: int = 0
+    nested: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.start + self.links + self.hops + self.nested
+
+
+class Counts(msgspec.Struct):
+    """The sum of a run, kept while it goes on: offered = responses + failed + dropped + again + waiting (+ in flight)."""
+
+    offered: Offered = msgspec.field(default_factory=Offered)
+    pages: int = 0
+    """Responses that reached a callback."""
+    nested: int = 0
+    """Responses of nested fetches: robots.txt, pictures, `await fetch`."""
+    failed: int = 0
+    dropped: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    again: int = 0
+    scraped: int = 0
+    """Items that callbacks yielded."""
+    items: int = 0
+    """Items that came out at the end of the pipe."""
+    callback_errors: int = 0
+
+    @property
+    def responses(self) -> int:
+        return self.pages + self.nested
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a run came to; `str(summary)` is what the command line prints.
+
+    Args:
+        reason: "finished", "interrupted", "limit …", "failed", "take completed", …
+        error: What stopped the run, or None.
+        seconds: From its start to the last flush.
+        counts: The sum.
+        waiting: Requests left in the frontier.
+        stats: Counters by name.
+    """
+
+    reason: str
+    error: Exception | None
+    seconds: float
+    counts: Counts
+    waiting: int
+    stats: dict[str, Any]
+
+    @property
+    def pages(self) -> int:
+        return self.counts.pages
+
+    @property
+    def responses(self) -> int:
+        return self.counts.responses
+
+    @property
+    def failed(self) -> int:
+        return self.counts.failed
+
+    @property
+    def dropped(self) -> int:
+        return sum(self.counts.dropped.values())
+
+    @property
+    def again(self) -> int:
+        return self.counts.again
+
+    @property
+    def items(self) -> int:
+        return self.counts.items
+
+    @property
+    def ok(self) -> bool:
+        """No bug, no lost storage, no error in a callback, an operator or a sink; and something was reached, if anything was tried."""
+        errors = self.counts.callback_errors + self.stats.get("items_failed", 0) + self.stats.get("operator_errors", 0)
+        reached = self.counts.responses > 0 or self.failed == 0
+        return self.error is None and errors == 0 and reached
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the sum adds up: nothing vanished (DESIGN law 1)."""
+        return self.counts.offered.total == self.responses + self.failed + self.dropped + self.again + self.waiting
+
+    def __str__(self) -> str:
+        offered = self.counts.offered
+        rate = self.pages / self.seconds if self.seconds > 0 else 0.0
+        lines = [
+            f"{self.reason}: {self.pages} pages, {self.items} items in {self.seconds:.1f} s ({rate:.0f} pages/s)",
+            f"offered {offered.total} = {self.responses} responses + {self.failed} failed + {self.dropped} dropped"
+            f" + {self.again} again + {self.waiting} waiting",
+            f"  offered: {offered.start} start, {offered.links} links, {offered.hops} hops, {offered.nested} nested",
+        ]
+        if self.counts.dropped:
+            reasons = sorted(self.counts.dropped.items(), key=lambda pair: -pair[1])
+            lines.append("  dropped: " + ", ".join(f"{count} {reason}" for reason, count in reasons[:8]))
+        trouble = {
+            "callback errors": self.counts.callback_errors,
+            "items failed": self.stats.get("items_failed", 0),
+            "items dropped": self.stats.get("items_dropped", 0),
+            "operator errors": self.stats.get("operator_errors", 0),
+        }
+        if any(trouble.values()):
+            lines.append("  trouble: " + ", ".join(f"{count} {name}" for name, count in trouble.items() if count))
+        if self.error is not None:
+            lines.append(f"  error: {self.error}")
+        return "\n".join(lines)

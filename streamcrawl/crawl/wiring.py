@@ -1,0 +1,125 @@
+"""A description becomes a pipe: the operators of a crawl, sorted onto their edges and subscribed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
+from reactivex.subject import Subject
+
+from streamcrawl.core import Done, Outcome, Request, Run, ScrapeInput, Scraper
+from streamcrawl.errors import FlowError
+from streamcrawl.operators.download import Download
+from streamcrawl.operators.scrape import Scrape
+from streamcrawl.response import Response
+from streamcrawl.streams.declared import Operator, carries_leases
+from streamcrawl.streams.edges import Items, OneToOne
+from streamcrawl.streams.guard import Edge, guard
+from streamcrawl.streams.naming import name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """The operators of a crawl by the edge on which they stand."""
+
+    requests: tuple[Operator, ...]
+    download: Download | None
+    outcomes: tuple[Operator, ...]
+    scrape: Scrape | None
+    items: tuple[Operator, ...]
+
+
+def sort_out(operators: tuple[Any, ...]) -> Pipe:
+    """Put operators on their edges. Raises: FlowError for an order that makes no sense, TypeError for what is no operator."""
+    edges: list[list[Operator]] = [[], [], []]
+    download: Download | None = None
+    scrape: Scrape | None = None
+    for operator in operators:
+        if isinstance(operator, Download):
+            if download is not None or scrape is not None:
+                raise FlowError("a crawl has one download(), before scrape()")
+            download = operator
+        elif isinstance(operator, Scrape):
+            if scrape is not None:
+                raise FlowError("a crawl has one scrape(); give requests a callback of their own to branch")
+            if download is None:
+                raise FlowError("scrape() comes after download() in the pipe")
+            scrape = operator
+        elif not callable(operator):
+            raise TypeError(f"pipe() takes operators, and {operator!r} is none")
+        else:
+            edges[2 if scrape is not None else 1 if download is not None else 0].append(operator)
+    if scrape is None and download is not None:
+        # With no scrape, the responses are the items.
+        return Pipe(tuple(edges[0]), download, (), None, tuple(edges[1]))
+    return Pipe(tuple(edges[0]), download, tuple(edges[1]), scrape, tuple(edges[2]))
+
+
+class Ends(Protocol):
+    """What the run does at the joints of the pipe."""
+
+    def outcome(self, outcome: Outcome) -> None: ...
+    def output(self, output: Any) -> None: ...
+    def item(self, item: Any) -> None: ...
+    def fail(self, error: Exception) -> None: ...
+    def drained(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Wires:
+    """The subscribed pipe: where to put in requests, outcomes and items."""
+
+    requests: Subject[Request]
+    stage: Subject[Request]
+    inputs: Subject[ScrapeInput]
+    items: Subject[Any]
+    subscription: CompositeDisposable
+
+
+def responses_as_items(inputs: Observable[ScrapeInput]) -> Observable[Any]:
+    """The Scraper of a crawl that has no scrape(): each Response is an item."""
+
+    def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        def on_next(input: ScrapeInput) -> None:
+            if isinstance(input, Response):
+                lower.on_next(input)
+            lower.on_next(Done(input))
+
+        return inputs.subscribe(on_next, lower.on_error, lower.on_completed, scheduler=scheduler)
+
+    return Observable(subscribe)
+
+
+def subscribe(pipe: Pipe, run: Run, ends: Ends, end: Callable[[Observable[Any]], Observable[Any]] | None) -> Wires:
+    """Subscribe every edge, the last first, so that sinks are open before the first request.
+
+    Raises: SinkError if a sink cannot be opened; FlowError if there is no download().
+    """
+    if pipe.download is None:
+        raise FlowError("the pipe has no download(): put ops.download() before ops.scrape(...)")
+    wires = Wires(Subject(), Subject(), Subject(), Subject(), CompositeDisposable())
+    items = _through(pipe.items, wires.items, Items(run), run, len(pipe.requests) + len(pipe.outcomes) + 2)
+    if end is not None:
+        items = end(items)
+    scraper: Scraper = pipe.scrape.scraper() if pipe.scrape is not None else responses_as_items
+    edge = OneToOne(run)
+    inputs = _through(pipe.outcomes, wires.inputs, edge, run, len(pipe.requests) + 1)
+    requests = _through(pipe.requests, wires.requests, edge, run, 0)
+    add, scheduler = wires.subscription.add, run.scheduler
+    add(items.subscribe(ends.item, ends.fail, ends.drained, scheduler=scheduler))
+    add(scraper(inputs).subscribe(ends.output, ends.fail, scheduler=scheduler))
+    add(pipe.download.stage()(wires.stage).subscribe(ends.outcome, ends.fail, scheduler=scheduler))
+    add(requests.subscribe(wires.stage.on_next, ends.fail, scheduler=scheduler))
+    return wires
+
+
+def _through(operators: tuple[Operator, ...], source: Observable[Any], edge: Edge, run: Run, before: int) -> Observable[Any]:
+    for n, operator in enumerate(operators, before + 1):
+        if carries_leases(operator):
+            source = operator(source)
+        else:
+            source = guard(operator, f"{name_of(operator)}, number {n} in the pipe", edge, run)(source)
+    return source

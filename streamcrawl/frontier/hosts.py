@@ -1,0 +1,279 @@
+"""Politeness: which host may be asked now, and how often (DESIGN laws 5 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+
+from streamcrawl.core import Lease, Request
+
+Waiting = tuple[int, int, Request]
+"""(minus priority, order of arrival, request)"""
+
+Later = tuple[float, int, Request]
+"""(monotonic seconds, order of arrival, request)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """How a host, or a slot of your own, is to be treated.
+
+    Args:
+        concurrency: Requests at once; 1 or more; None: as the crawl has it.
+        delay: Seconds between two requests; 0 or more; None: as the crawl has it.
+        jitter: The delay varies by this share of itself, 0 to 1.
+    """
+
+    concurrency: int | None = None
+    delay: float | None = None
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ValueError(f"concurrency is {self.concurrency}; it must be 1 or more")
+        if self.delay is not None and self.delay < 0:
+            raise ValueError(f"delay is {self.delay}; it must be 0 or more seconds")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """One host's queue, places and clock."""
+
+    name: str
+    limit: int
+    delay: float
+    jitter: float
+    queue: list[Waiting] = field(default_factory=list[Waiting])
+    later: list[Later] = field(default_factory=list[Later])
+    active: int = 0
+    demand: int = 0
+    next_at: float = 0.0
+    closed: bool = False
+    turn: int = 0
+    stamp: int = 0
+    """Which of its entries in the heaps is the valid one."""
+    capped: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}: {len(self.queue) + len(self.later)} waiting, {self.active} in flight>"
+
+
+class HostTable:
+    """All hosts with work, those that are ready first; implements `core.Hosts`.
+
+    Picking is O(log n) in the hosts. A host is in the heap `ready` (it may be asked now), in the heap `timers` (it may be asked
+    later), or in neither (no work, no free place, closed); an entry whose stamp is old is thrown away when it comes up.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        per_host: int,
+        delay: float,
+        jitter: float,
+        slots: Mapping[str, Slot],
+        random: Random,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.places = places
+        self.used = 0
+        self._per_host = per_host
+        self._delay = delay
+        self._jitter = jitter
+        self._slots = slots
+        self._random = random
+        self.hosts: dict[str, Host] = {}
+        self._ready: list[tuple[int, int, int, Host]] = []
+        self._timers: list[tuple[float, int, Host]] = []
+        self._capped: set[Host] = set()
+        self._stamps = 0
+        self._turns = 0
+        self._demand = 0
+        self._with_work = 0
+        self._monotonic = monotonic
+        self.opened: Callable[[], None] = lambda: None
+        """Called when a layer lets a host's requests go: the crawl looks again."""
+        self.now = monotonic()
+
+    def host(self, name: str) -> Host:
+        found = self.hosts.get(name)
+        if found is None:
+            slot = self._slots.get(name, Slot())
+            found = Host(
+                name,
+                self._per_host if slot.concurrency is None else slot.concurrency,
+                self._delay if slot.delay is None else slot.delay,
+                slot.jitter or self._jitter,
+            )
+            self.hosts[name] = found
+        return found
+
+    # -- what layers may do ---------------------------------------------------------------------------------------------
+
+    def slow_down(self, host: str, seconds: float) -> None:
+        state = self.host(host)
+        self.now = self._monotonic()
+        state.next_at = max(state.next_at, self.now + seconds)
+        self.refresh(state)
+
+    def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
+        state = self.host(host)
+        self.now = self._monotonic()
+        if delay is not None:
+            # What was sent before the rate was known counts too.
+            state.next_at = max(state.next_at, self.now + delay - state.delay)
+            state.delay = delay
+        if concurrency is not None:
+            state.limit = max(1, concurrency)
+        self.refresh(state)
+
+    def close(self, host: str) -> None:
+        state = self.host(host)
+        state.closed = True
+        self.refresh(state)
+
+    def open(self, host: str) -> None:
+        state = self.host(host)
+        state.closed = False
+        self.refresh(state)
+        self.opened()
+
+    # -- what the frontier does -----------------------------------------------------------------------------------------
+
+    def refresh(self, host: Host) -> None:
+        """Put the host where it belongs after any change to it."""
+        self._account(host)
+        self._stamps += 1
+        host.stamp = self._stamps
+        if host.capped:
+            host.capped = False
+            self._capped.discard(host)
+        if host.closed or host.active >= host.limit:
+            return
+        while host.later and host.later[0][0] <= self.now:
+            _, order, request = heappop(host.later)
+            heappush(host.queue, (-request.priority, order, request))
+        if host.queue:
+            if host.next_at > self.now:
+                heappush(self._timers, (host.next_at, host.stamp, host))
+            else:
+                heappush(self._ready, (host.queue[0][0], host.turn, host.stamp, host))
+        elif host.later:
+            heappush(self._timers, (max(host.next_at, host.later[0][0]), host.stamp, host))
+        elif not host.active and host.next_at <= self.now and host.name not in self._slots and host.delay == self._delay:
+            self.hosts.pop(host.name, None)
+
+    def _account(self, host: Host) -> None:
+        waiting = len(host.queue)
+        demand = min(host.limit, host.active + waiting)
+        if demand != host.demand:
+            had, host.demand = host.demand, demand
+            self._demand += demand - had
+            if not had or not demand:
+                self._with_work += 1 if demand else -1
+                if not demand:
+                    self._uncap()
+
+    def _uncap(self) -> None:
+        for host in tuple(self._capped):
+            self.refresh(host)
+
+    def _cap(self, host: Host) -> int:
+        """The places that the host may hold: its share while places are short, and what the others leave over."""
+        if self._demand <= self.places:
+            return host.limit
+        return max(1, self.places // max(1, self._with_work), self.places - (self._demand - host.demand))
+
+    def enqueue(self, host: Host, order: int, request: Request, wait: float) -> None:
+        """One more request for the host, to be sent in `wait` seconds at the earliest."""
+        if wait > 0:
+            heappush(host.later, (self._monotonic() + wait, order, request))
+            if not host.queue:
+                self.refresh(host)
+            return
+        top = host.queue[0] if host.queue else None
+        heappush(host.queue, (-request.priority, order, request))
+        if host.queue[0] is top:
+            self._account(host)  # it stands behind others: the host's place in the heaps is the same
+        else:
+            self.refresh(host)
+
+    def tick(self) -> None:
+        """Time has passed: hosts whose wait is over become ready."""
+        now = self.now = self._monotonic()
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            _, stamp, host = heappop(timers)
+            if host.stamp == stamp:
+                self.refresh(host)
+
+    def next_time(self) -> float | None:
+        """When the next host becomes ready, in monotonic seconds; None: not by waiting."""
+        timers = self._timers
+        while timers and timers[0][2].stamp != timers[0][1]:
+            heappop(timers)
+        return timers[0][0] if timers else None
+
+    def pick(self) -> Host | None:
+        """The host to ask next: the highest priority first, then the one that waited longest."""
+        if self.used >= self.places:
+            return None
+        while self._ready:
+            _, _, stamp, host = self._ready[0]
+            if host.stamp != stamp:
+                heappop(self._ready)
+            elif host.active >= self._cap(host):
+                heappop(self._ready)
+                host.capped = True
+                self._capped.add(host)
+            else:
+                return host
+        return None
+
+    def take(self, host: Host, lease: Lease) -> None:
+        """Reserve a place and the host's next turn for the lease."""
+        self.used += 1
+        host.active += 1
+        lease.place = True
+        self._turns += 1
+        host.turn = self._turns
+        lease.turn = self.reserve(host)
+        self.refresh(host)
+
+    def reserve(self, host: Host) -> tuple[float, float]:
+        """Book the host's next turn. Gives (when it was free before, when it is free after)."""
+        before = host.next_at
+        if host.delay:
+            factor = 1 + self._random.uniform(-host.jitter, host.jitter) if host.jitter else 1.0
+            host.next_at = max(self.now, before) + host.delay * factor
+        return before, host.next_at
+
+    def free(self, lease: Lease) -> None:
+        """Give the lease's place back; its turn too, if nothing went over the wire."""
+        if not lease.place:
+            return
+        lease.place = False
+        self.used -= 1
+        host = self.host(lease.host)
+        host.active -= 1
+        before, after = lease.turn
+        if not lease.charged and host.next_at == after:
+            host.next_at = before
+        self.refresh(host)
+        if self._capped and self._demand <= self.places:
+            self._uncap()
+
+    def holders(self) -> list[str]:
+        """Who holds places, or is kept from asking: for a run that does not move."""
+        return [
+            f"{host.name}: {host.active} in flight, {len(host.queue) + len(host.later)} waiting" + (", closed (robots.txt)" if host.closed else "")
+            for host in self.hosts.values()
+            if host.active or host.closed or host.queue
+        ]
+
+    def __repr__(self) -> str:
+        return f"<HostTable {len(self.hosts)} hosts, {self.used} of {self.places} places>"

@@ -1,0 +1,111 @@
+"""The three edges of a pipe where plain operators may stand, and what is done there with what they swallow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reactivex import abc
+
+from streamcrawl.core import OUTCOMES, Dropped, Failed, Request, Run
+from streamcrawl.errors import Drop, OperatorError
+from streamcrawl.events import ItemDropped, ItemFailed, OutsideExtent
+from streamcrawl.response import Response
+
+
+def _outcome(request: Request, error: OperatorError) -> Failed | Dropped:
+    if isinstance(error.error, Drop):
+        return Dropped(request, error.error.reason)
+    return Failed(request, error)
+
+
+class OneToOne:
+    """The edges of requests and of outcomes: each input has one output."""
+
+    one_to_one = True
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def passes(self, element: Any) -> bool:
+        """Whether the operator is not shown the element: an answered request, an outcome that is no Response."""
+        return element.answer is not None if isinstance(element, Request) else not isinstance(element, Response)
+
+    def outcome(self, element: Any, outcome: Failed | Dropped, lower: abc.ObserverBase[Any]) -> None:
+        """Send `outcome` on in the element's place."""
+        if isinstance(element, Request):
+            # It travels down untouched, and comes up as what it is.
+            lower.on_next(element.replace(answer=outcome))
+        else:
+            lower.on_next(outcome)
+
+    def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:
+        self.outcome(element, Dropped(_request(element), reason), lower)
+
+    def failed(self, element: Any, error: OperatorError, lower: abc.ObserverBase[Any]) -> None:
+        self.outcome(element, _outcome(_request(element), error), lower)
+
+    def outside(self, operator: str, at_most_once: bool) -> None:
+        """Never called: the guard stops the run itself."""
+
+    def ended(self, operator: str) -> None:
+        self._run.end(f"{operator} completed")
+
+
+class Outcomes(OneToOne):
+    """What comes up inside a layer: the operator of `up` sees every outcome."""
+
+    def passes(self, element: Any) -> bool:
+        return False
+
+
+class Items:
+    """The edge of items: an operator may swallow, multiply and hold them."""
+
+    one_to_one = False
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._told: set[str] = set()
+
+    def passes(self, element: Any) -> bool:
+        return False
+
+    def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:
+        """An operator on items may keep them to itself."""
+
+    def failed(self, element: Any, error: OperatorError, lower: abc.ObserverBase[Any]) -> None:
+        item_failed(self._run, element, error)
+
+    def outside(self, operator: str, at_most_once: bool) -> None:
+        if at_most_once or operator in self._told:
+            return
+        self._told.add(operator)
+        if self._run.events.wants(OutsideExtent):
+            self._run.events.emit(OutsideExtent(operator=operator))
+
+    def ended(self, operator: str) -> None:
+        self._run.end(f"{operator} completed")
+
+
+def item_failed(run: Run, item: Any, error: Exception) -> None:
+    """Count and tell an item that an operator or a sink raised for."""
+    cause = error.error if isinstance(error, OperatorError) else error
+    stats = run.stats
+    if isinstance(cause, Drop):
+        stats["items_dropped"] = stats.get("items_dropped", 0) + 1
+        key = f"items_dropped/{cause.reason}"
+        stats[key] = stats.get(key, 0) + 1
+        if run.events.wants(ItemDropped):
+            run.events.emit(ItemDropped(item=item, reason=cause.reason))
+        return
+    stats["items_failed"] = stats.get("items_failed", 0) + 1
+    if run.events.wants(ItemFailed):
+        run.events.emit(ItemFailed(item=item, error=error))
+
+
+def _request(element: Any) -> Request:
+    if isinstance(element, Request):
+        return element
+    if isinstance(element, OUTCOMES):
+        return element.request
+    raise TypeError(f"neither a request nor an outcome: {element!r}")

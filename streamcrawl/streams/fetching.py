@@ -1,0 +1,137 @@
+"""The bottom of every stack: `fetch` as a Stage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, cast
+
+from reactivex import Observable, abc
+
+from streamcrawl.core import Dropped, Failed, Fetch, Outcome, Request, Run, Stage
+from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.context import running
+from streamcrawl.streams.layer import failure
+
+
+class OpenFetch(Protocol):
+    """A Fetch that has something to close."""
+
+    async def __call__(self, request: Request) -> Response: ...
+
+    async def aclose(self) -> None: ...
+
+
+class FetchMaker(Protocol):
+    """The description of a Fetch, opened for each run."""
+
+    def open(self, run: Run) -> OpenFetch: ...
+
+
+class _Held:
+    """A streamed body that holds the request's place until it was read or closed."""
+
+    __slots__ = ("_body", "_over", "_request", "_run")
+
+    def __init__(self, body: BodyStream, run: Run, request: Request) -> None:
+        self._body = body
+        self._run = run
+        self._request = request
+        self._over = False
+        if request.lease is not None:
+            request.lease.hold()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._run.landed(self._request)
+            if self._request.lease is not None:
+                self._request.lease.release()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._body:
+                yield chunk
+        finally:
+            self._end()
+
+    async def aclose(self) -> None:
+        try:
+            await self._body.aclose()
+        finally:
+            self._end()
+
+
+def fetching(fetch: Fetch | FetchMaker) -> Stage:
+    """One task for each request; errors become `Failed`; answered requests come up as their answer, without the wire."""
+
+    def stage(requests: Observable[Request]) -> Observable[Outcome]:
+        def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            run = running()
+            bring = _opened(fetch, run)
+            under_way = 0
+            completed = False
+
+            async def exchange(request: Request) -> None:
+                nonlocal under_way
+                try:
+                    await run.wire(request)
+                    outcome: Outcome = await bring(request)
+                    outcome = _checked(outcome, request)
+                except Exception as error:
+                    outcome = failure("fetch", request, error)
+                if isinstance(outcome, Response) and outcome.stream is not None:
+                    outcome.stream = _Held(outcome.stream, run, request)
+                else:
+                    run.landed(request)
+                upper.on_next(outcome)
+                under_way -= 1
+                if completed and not under_way:
+                    upper.on_completed()
+
+            def on_next(request: Request) -> None:
+                nonlocal under_way
+                if request.answer is not None:
+                    upper.on_next(_answer(request))
+                    return
+                under_way += 1
+                run.spawn(exchange(request))
+
+            def on_completed() -> None:
+                nonlocal completed
+                completed = True
+                if not under_way:
+                    upper.on_completed()
+
+            return requests.subscribe(on_next, upper.on_error, on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return stage
+
+
+def _opened(fetch: Fetch | FetchMaker, run: Run) -> Fetch:
+    make = getattr(fetch, "open", None)
+    if make is None:
+        return cast(Fetch, fetch)
+    opened: OpenFetch = make(run)
+    run.closing(opened.aclose)
+    return opened
+
+
+def _checked(value: Any, request: Request) -> Outcome:
+    if not isinstance(value, Response):
+        raise TypeError(f"fetch returned {value!r}, a {type(value).__name__}, and not a Response")
+    value.request = request  # the response of a user's own fetch may name another one
+    return value
+
+
+def _answer(request: Request) -> Outcome:
+    answer = request.answer
+    if isinstance(answer, Response):
+        return answer.replace(request=request)
+    if isinstance(answer, Failed):
+        return Failed(request, answer.error)
+    if isinstance(answer, Dropped):
+        return Dropped(request, answer.reason)
+    assert answer is not None
+    return answer

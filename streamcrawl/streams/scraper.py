@@ -1,0 +1,296 @@
+"""The spider as a flat-map: a callback's outputs, pulled only as fast as the sinks take (DESIGN laws 1, 5)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextvars import copy_context
+from typing import Any
+
+from reactivex import Observable, abc
+
+from streamcrawl.core import LEASE, Callback, Done, Errback, Extent, Lease, Request, Run, ScrapeInput, Scraper
+from streamcrawl.errors import CallbackError, Drop, StreamcrawlError
+from streamcrawl.items import is_item
+from streamcrawl.response import Response
+from streamcrawl.streams.context import running
+from streamcrawl.streams.edges import item_failed
+from streamcrawl.streams.layer import NamedScrapeLayer, failure
+
+TURN = 0.01
+"""Seconds that one callback may keep the loop before others get a turn."""
+
+
+class Page:
+    """One input whose outputs are being emitted."""
+
+    __slots__ = ("input", "lease", "ordinal", "outputs")
+
+    def __init__(self, input: ScrapeInput, lease: Lease | None) -> None:
+        self.input = input
+        self.lease = lease
+        self.ordinal = 0
+        self.outputs: Iterator[Any] = iter(())
+
+
+class Scraping:
+    """One subscription of a scraper: the pages under way, and those that wait for the sinks."""
+
+    def __init__(self, run: Run, callback: Callback, errback: Errback | None, lower: abc.ObserverBase[Any]) -> None:
+        self._run = run
+        self._callback = callback
+        self._errback = errback
+        self._lower = lower
+        self._paused: deque[Page] = deque()
+        self._open = 0
+        self._completed = False
+
+    def on_next(self, input: ScrapeInput) -> None:
+        run = self._run
+        extent = run.extent
+        page = Page(input, extent.leases[0] if extent is not None and extent.leases else None)
+        self._open += 1
+        request: Request = input.request  # type: ignore[union-attr]  # Start has none and is not sent yet
+        function = (request.callback or self._callback) if isinstance(input, Response) else (request.errback or self._errback)
+        if function is None:
+            self._done(page, None)
+            return
+        run.page = input
+        try:
+            result = function(input, **request.cb_kwargs)
+        except Exception as error:
+            self._done(page, error)
+            return
+        finally:
+            run.page = None
+        self._take(page, function, result)
+
+    def _take(self, page: Page, function: Callable[..., Any], result: Any) -> None:
+        if result is None:
+            self._done(page, None)
+        elif isinstance(result, Iterator):
+            page.outputs = result
+            self._advance(page)
+        elif isinstance(result, Request) or is_item(result):
+            page.outputs = iter((result,))
+            self._advance(page)
+        elif isinstance(result, Iterable) and not isinstance(result, (str, bytes)):
+            page.outputs = iter(result)
+            self._advance(page)
+        elif isinstance(result, AsyncIterable):
+            self._spawn(page, self._iterate(page, result))
+        elif isinstance(result, Awaitable):
+            self._spawn(page, self._await(page, function, result))
+        else:
+            self._done(page, _no_item(result, page.input, "returned"))
+
+    def _spawn(self, page: Page, work: Coroutine[Any, Any, None]) -> None:
+        context = copy_context()
+        if page.lease is not None:
+            context.run(LEASE.set, page.lease)
+        context.run(self._run.spawn, work)
+
+    def _advance(self, page: Page) -> None:
+        """Emit until the callback ends, the sinks are behind, or its turn is over."""
+        run = self._run
+        until = run.monotonic() + TURN
+        outputs = page.outputs
+        emitted = 0
+        error: Exception | None = None
+        while True:
+            if run.enough:
+                break
+            if run.congestion:
+                self._paused.append(page)
+                return
+            run.page = page.input
+            try:
+                output = next(outputs)
+                self._emit(page, output)
+            except StopIteration:
+                break
+            except Exception as raised:
+                error = raised
+                break
+            finally:
+                run.page = None
+            emitted += 1
+            if not emitted & 63 and run.monotonic() > until:
+                run.loop.call_soon(self._advance, page)
+                return
+        if run.enough:
+            close = getattr(outputs, "close", None)
+            if close is not None:
+                close()
+        self._done(page, error)
+
+    async def _iterate(self, page: Page, outputs: AsyncIterable[Any]) -> None:
+        error: Exception | None = None
+        try:
+            async for output in outputs:
+                self._run.page = page.input
+                try:
+                    self._emit(page, output)
+                finally:
+                    self._run.page = None
+                if self._run.congestion:
+                    await self._run.room()
+                if self._run.enough:
+                    break
+        except Exception as raised:
+            error = raised
+        close = getattr(outputs, "aclose", None)
+        if close is not None:
+            await close()
+        self._done(page, error)
+
+    async def _await(self, page: Page, function: Callable[..., Any], result: Awaitable[Any]) -> None:
+        try:
+            value = await result
+        except Exception as error:
+            self._done(page, error)
+            return
+        self._take(page, function, value)
+
+    def _emit(self, page: Page, output: Any) -> None:
+        run = self._run
+        if isinstance(output, Request):
+            if not run.known(output):
+                self._lower.on_next(output)
+        elif is_item(output):
+            lease = page.lease
+            if lease is None:
+                self._lower.on_next(output)
+                return
+            extent = Extent((lease,), page.ordinal)
+            page.ordinal += 1
+            before, run.extent = run.extent, extent
+            lease.holds += 1
+            try:
+                self._lower.on_next(output)
+            finally:
+                run.extent = before
+                lease.release()
+        elif output is not None:
+            raise _no_item(output, page.input, "yielded")
+
+    def _done(self, page: Page, error: Exception | None) -> None:
+        if isinstance(page.input, Response) and page.input.stream is not None:
+            self._spawn(page, page.input.stream.aclose())  # type: ignore[arg-type]  # a coroutine, as all aclose() are
+        if error is not None and not isinstance(error, StreamcrawlError):
+            error = _raised(error, page.input)
+        before = self._run.extent
+        self._run.extent = Extent((page.lease,)) if page.lease is not None else None
+        try:
+            self._lower.on_next(Done(page.input, error))
+        finally:
+            self._run.extent = before
+        self._open -= 1
+        self._end()
+
+    def resume(self) -> None:
+        """The sinks have room again: go on with the pages that waited, in their order."""
+        for _ in range(len(self._paused)):
+            if self._run.congestion:
+                return
+            self._advance(self._paused.popleft())
+
+    def on_completed(self) -> None:
+        self._completed = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._completed and not self._open:
+            self._lower.on_completed()
+
+
+def _no_item(value: object, input: ScrapeInput, how: str) -> CallbackError:
+    url = getattr(getattr(input, "request", None), "url", "the start")
+    return CallbackError(
+        f"the callback for {url} {how} {value!r}, a {type(value).__name__}: "
+        "an item is a dict, or a dataclass, attrs, pydantic or msgspec object"
+    )
+
+
+def _raised(error: Exception, input: ScrapeInput) -> CallbackError:
+    url = getattr(getattr(input, "request", None), "url", "the start")
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        where = f" ({code.co_filename}:{trace.tb_lineno}, in {code.co_name})"
+    made = CallbackError(f"the callback for {url} raised {type(error).__name__}: {error}{where}")
+    made.__cause__ = error
+    return made
+
+
+def calling(callback: Callback, errback: Errback | None = None) -> Scraper:
+    """The innermost Scraper: calls the callback of each Response, and the errback of each Failed and Dropped.
+
+    Emits: items and Requests as they are yielded, then a `Done`. Links that are known already are counted and left out.
+    """
+
+    def scraper(inputs: Observable[ScrapeInput]) -> Observable[Any]:
+        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            run = running()
+            made = Scraping(run, callback, errback, lower)
+            run.on_room(made.resume)
+            return inputs.subscribe(made.on_next, lower.on_error, made.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return scraper
+
+
+def around(named: NamedScrapeLayer, scraper: Scraper) -> Scraper:
+    """`scraper` with a layer's hooks on what goes in and what comes out."""
+
+    def layered(inputs: Observable[ScrapeInput]) -> Observable[Any]:
+        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            run = running()
+            hooks = named.make(run)
+
+            def on_input(input: ScrapeInput) -> ScrapeInput:
+                if hooks.input is None:
+                    return input
+                try:
+                    return hooks.input(input)
+                except Exception as error:
+                    return failure(named.name, input.request, error)  # type: ignore[union-attr]  # Start has no request
+
+            def on_output(output: Any) -> None:
+                if isinstance(output, Done):
+                    lower.on_next(output)
+                    return
+                hook = hooks.request if isinstance(output, Request) else hooks.item
+                if hook is None:
+                    lower.on_next(output)
+                    return
+                try:
+                    output_ = hook(output, run.page)  # type: ignore[arg-type]  # set while outputs are emitted
+                except Exception as error:
+                    _refused(run, named.name, output, error)
+                    return
+                if output_ is not None:
+                    lower.on_next(output_)
+
+            shown = inputs if hooks.input is None else Observable(
+                lambda obs, sch=None: inputs.subscribe(
+                    lambda value: obs.on_next(on_input(value)), obs.on_error, obs.on_completed, scheduler=sch
+                )
+            )
+            return scraper(shown).subscribe(on_output, lower.on_error, lower.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return layered
+
+
+def _refused(run: Run, layer: str, output: Any, error: Exception) -> None:
+    outcome = failure(layer, output, error) if isinstance(output, Request) else None
+    if outcome is None:
+        item_failed(run, output, error)
+    else:
+        run.refused(outcome, isinstance(error, Drop))

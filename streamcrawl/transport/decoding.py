@@ -1,0 +1,276 @@
+"""Content codings undone while the bytes come, so that a bomb stops at the limit and not at the end of memory."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any, Protocol, TypeAlias
+
+from streamcrawl.errors import BodyTooLarge, DecodeError, TruncatedBody
+from streamcrawl.headers import Headers
+
+STEP = 64 * 1024
+"""Bytes that a codec gives at once, at most (brotli: some more)."""
+
+MAX_CODINGS = 5
+"""A body coded more often than this is an attack, not a page."""
+
+ZSTD_WINDOW_LOG = 23
+"""RFC 9659 §3: in HTTP a window is 8 MB at most."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+Broken: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
+
+
+class Codec(Protocol):
+    """One content coding, undone."""
+
+    broken: Broken
+    """What `feed` raises if the data is not of this coding."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Give what `data` decodes to, in pieces of about STEP bytes."""
+        ...
+
+    def complete(self) -> bool:
+        """Whether the data may end here."""
+        ...
+
+
+class _Inflate:
+    """gzip (several members, anything behind the last is ignored), or deflate with the zlib wrapper or without."""
+
+    broken: Broken = zlib.error
+
+    def __init__(self, gzip: bool) -> None:
+        self._gzip = gzip
+        self._engine: Any = None
+        self._head = b""
+        self._members = 0
+        self._over = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while not self._over:
+            if self._engine is None:
+                data, self._head = self._head + data, b""
+                if len(data) < 2:
+                    self._head = data
+                    return
+                self._engine = self._begin(data[:2])
+                continue
+            engine = self._engine
+            out = engine.decompress(data, STEP)
+            if out:
+                yield out
+            if engine.eof:
+                data, self._engine, self._over = engine.unused_data, None, not self._gzip
+                self._members += 1
+                continue
+            data = engine.unconsumed_tail
+            # A full step may leave output behind although the input is used up.
+            if not data and len(out) < STEP:
+                return
+
+    def _begin(self, magic: bytes) -> Any:
+        if self._gzip:
+            self._over = self._members > 0 and magic != GZIP_MAGIC
+            return None if self._over else zlib.decompressobj(31)
+        # RFC 1950 §2.2: method 8, and the first two bytes divide by 31. Many servers send bare RFC 1951 data.
+        wrapped = magic[0] & 0x0F == 8 and int.from_bytes(magic, "big") % 31 == 0
+        return zlib.decompressobj(15 if wrapped else -15)
+
+    def complete(self) -> bool:
+        return self._engine is None and self._members > 0
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        brotli: Any = import_module("brotli")  # it has no types
+        self.broken: Broken = brotli.error
+        self._engine: Any = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        engine = self._engine
+        if engine.is_finished():
+            return
+        while True:
+            out: bytes = engine.process(data, output_buffer_limit=STEP)
+            if out:
+                yield out
+            if engine.can_accept_more_data() or engine.is_finished():
+                return
+            data = b""
+
+    def complete(self) -> bool:
+        return bool(self._engine.is_finished())
+
+
+class _Zstd:
+    """One frame or several."""
+
+    def __init__(self) -> None:
+        self._zstd: Any = zstd()
+        # A window over the limit is a ValueError of the header's parser in some builds, a ZstdError in others.
+        self.broken: Broken = (self._zstd.ZstdError, ValueError)
+        self._engine: Any = None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            if self._engine is None:
+                if not data:
+                    return
+                window = {self._zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
+                self._engine = self._zstd.ZstdDecompressor(options=window)
+            out: bytes = self._engine.decompress(data, STEP)
+            if out:
+                yield out
+            if self._engine.eof:
+                data, self._engine = self._engine.unused_data, None
+            elif self._engine.needs_input:
+                return
+            else:
+                data = b""
+
+    def complete(self) -> bool:
+        return self._engine is None
+
+
+def zstd() -> Any:
+    """Python 3.14's zstd module or its backport: other bindings cannot bound what one call gives."""
+    return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+
+CODECS: dict[str, Callable[[], Codec]] = {
+    "br": _Brotli,
+    "deflate": partial(_Inflate, False),
+    "gzip": partial(_Inflate, True),
+    "x-gzip": partial(_Inflate, True),
+    "zstd": _Zstd,
+}
+"""Codings that can be undone. Source: RFC 9110 §8.4.1, RFC 7932, RFC 8878."""
+
+
+def codings_of(headers: Headers) -> tuple[str, ...]:
+    """What Content-Encoding lists, in the order it was applied; `identity` left out."""
+    field = headers.get("content-encoding")
+    if not field:
+        return ()
+    names = (name.strip().lower() for name in field.split(","))
+    return tuple(name for name in names if name and name != "identity")
+
+
+def plan(headers: Headers) -> tuple[tuple[str, ...], Headers]:
+    """The codings that can be undone, outermost first, and the header fields that then hold.
+
+    From the right up to the first unknown coding; what is left stays in Content-Encoding.
+    """
+    codings = codings_of(headers)
+    keep = len(codings)
+    while keep and codings[keep - 1] in CODECS:
+        keep -= 1
+    undone = tuple(reversed(codings[keep:]))
+    if not undone:
+        return (), headers if codings else headers.without("content-encoding")
+    bare = headers.without("content-encoding", "content-length")
+    return undone, bare.add("Content-Encoding", ", ".join(codings[:keep])) if keep else bare
+
+
+def allowance(limit: int) -> int:
+    """How long the coded form of `limit` bytes may be: codings make random data a little longer."""
+    return limit + limit // 256 + 4096
+
+
+class Decoder:
+    """Undoes content codings piece by piece.
+
+    Args:
+        codings: Names in CODECS, outermost first, as `plan` gives them.
+        limit: Bytes, decoded.
+        url: For error messages.
+
+    Raises: DecodeError if there are more than MAX_CODINGS.
+    """
+
+    __slots__ = ("_between", "_codecs", "_fed", "_limit", "_url", "size")
+
+    def __init__(self, codings: Iterable[str], limit: int, url: str) -> None:
+        names = tuple(codings)
+        if len(names) > MAX_CODINGS:
+            raise DecodeError(f"{url}: the body has {len(names)} content codings, at most {MAX_CODINGS} are undone")
+        self._codecs = [(name, CODECS[name]()) for name in names]
+        self._between = [0] * len(names)
+        self._limit = limit
+        self._url = url
+        self._fed = False
+        self.size = 0
+        """Bytes decoded so far."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Give what `data` decodes to, as it is asked for; ask for all of it before feeding on.
+
+        Raises: DecodeError, BodyTooLarge.
+        """
+        self._fed = self._fed or bool(data)
+        pieces: Iterable[bytes] = (data,)
+        for depth, (name, codec) in enumerate(self._codecs):
+            pieces = self._through(depth, name, codec, pieces)
+        for piece in pieces:
+            self.size += len(piece)
+            if self.size > self._limit:
+                raise too_large(self._url, self._limit)
+            yield piece
+
+    def _through(self, depth: int, name: str, codec: Codec, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        bound = allowance(self._limit)
+        try:
+            for piece in pieces:
+                for out in codec.feed(piece):
+                    # What only lies between two codings costs time as well, so it has a bound too.
+                    self._between[depth] += len(out)
+                    if self._between[depth] > bound:
+                        raise too_large(self._url, self._limit)
+                    yield out
+        except codec.broken as error:
+            raise DecodeError(f"{self._url}: the body cannot be decoded as {name}: {error}") from error
+
+    def finish(self) -> None:
+        """Say that the data has ended. Raises: TruncatedBody if it must not end here."""
+        if not self._fed:
+            return
+        for name, codec in self._codecs:
+            if not codec.complete():
+                raise TruncatedBody(f"{self._url}: the {name} body ended before its time, after {self.size} bytes")
+
+
+def too_large(url: str, limit: int, announced: int | None = None) -> BodyTooLarge:
+    """The error for a body over the limit."""
+    if announced is not None:
+        return BodyTooLarge(f"{url}: the body is {announced} bytes long, the limit is {limit}")
+    return BodyTooLarge(f"{url}: the body is over the limit of {limit} bytes; reading was stopped")
+
+
+def decode_body(body: bytes, headers: Headers, *, limit: int, url: str) -> tuple[bytes, Headers]:
+    """A whole body with its Content-Encoding undone, and the header fields that then hold.
+
+    Args:
+        body: As it came. An empty one is left as it is, with its header fields.
+        headers: Of the response. A coding that nobody knows stays, and those it lies around.
+        limit: Bytes, decoded.
+        url: For error messages.
+
+    Raises: DecodeError, TruncatedBody, BodyTooLarge.
+    Source: RFC 9110 §8.4.
+    """
+    if not body:
+        return body, headers
+    codings, bare = plan(headers)
+    if not codings:
+        return body, bare
+    decoder = Decoder(codings, limit, url)
+    decoded = b"".join(decoder.feed(body))
+    decoder.finish()
+    return decoded, bare

@@ -1,0 +1,399 @@
+"""`http:` and `https:`: the one module that knows httpx.
+
+An httpx transport is the seam. The default one stands on aiohttp's connections, which scale (httpx's own pool looks
+through all of its connections for each request); HTTP/2 goes through httpx's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import aiohttp
+import httpx
+from multidict import CIMultiDict
+from yarl import URL
+
+from streamcrawl.core import Request, Run
+from streamcrawl.errors import (
+    ConnectError,
+    FetchError,
+    FetchTimeout,
+    ProtocolError,
+    ResolveError,
+    TLSError,
+    TruncatedBody,
+    UnsupportedScheme,
+)
+from streamcrawl.headers import Headers
+from streamcrawl.response import Response
+from streamcrawl.transport.body import Intake, StreamedBody, intake, read_whole, shown
+from streamcrawl.transport.pool import IDLE_SECONDS, PooledResponse, make_session
+from streamcrawl.urls import host_of, hostname_of, without_fragment
+
+if TYPE_CHECKING:
+    from streamcrawl.transport.wire import Wire
+
+ACCEPT_ENCODING = (b"Accept-Encoding", b"gzip, deflate, br, zstd")
+LARGE_BODY = 1024 * 1024
+"""Bytes of request body from which on aiohttp wants a file."""
+
+HTTP_1_0, HTTP_1_1 = b"HTTP/1.0", b"HTTP/1.1"
+
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""The transport frames the body itself."""
+
+
+NO_BODY = httpx.ByteStream(b"")
+
+
+class UnparsedURL(httpx.URL):
+    """An httpx URL that is parsed when a transport asks for its parts; parsing it costs 30 µs, and ours asks for none."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __getattr__(self, name: str) -> Any:
+        self.__dict__.update(httpx.URL(self._text).__dict__)
+        return object.__getattribute__(self, name)
+
+    def __str__(self) -> str:
+        return self._text
+
+
+class HttpTransport:
+    """http and https in one run."""
+
+    def __init__(self, wire: Wire, run: Run) -> None:
+        self._wire = wire
+        self._run = run
+        self._transport = open_transport(wire)
+        self._user_agent = (b"User-Agent", wire.user_agent.encode("ascii"))
+        self._streams: set[StreamedBody] = set()
+
+    async def __call__(self, request: Request) -> Response:
+        run, seconds = self._run, self._wire.timeout_of(request)
+        outgoing = self._outgoing(request)
+        clock = asyncio.timeout(seconds)
+        started = run.monotonic()
+        count(run, "wire/requests", 1)
+        try:
+            async with clock:
+                answer = await self._transport.handle_async_request(outgoing)
+                return await self._receive(request, answer, clock, run.monotonic() - started)
+        except Exception as error:
+            if isinstance(error, FetchError):
+                raise
+            if clock.expired():
+                raise FetchTimeout(f"{shown(request.url)}: no complete answer within {seconds:g} s") from error
+            known = translate(error, request.url)
+            if known is None:
+                raise
+            raise known from error
+
+    def _outgoing(self, request: Request) -> httpx.Request:
+        wire, url, body = self._wire, without_fragment(request.url), request.body
+        fields: list[tuple[bytes, bytes]] = [(b"Host", b"")]
+        names: set[str] = set()
+        try:
+            for name, value in request.headers.pairs():
+                key = name.lower()
+                if key not in FRAMING:
+                    names.add(key)
+                    fields.append((name.encode("ascii"), encoded(value)))
+            if "user-agent" not in names and wire.user_agent:
+                fields.append(self._user_agent)
+            if wire.decompress and "accept-encoding" not in names:
+                fields.append(ACCEPT_ENCODING)
+            if request.referrer is not None and "referer" not in names:
+                # RFC 9110 §10.1.3: neither fragment nor credentials.
+                fields.append((b"Referer", encoded(split_credentials(without_fragment(request.referrer))[0])))
+            if "@" in url:
+                url, credentials = split_credentials(url)
+                if credentials is not None and "authorization" not in names:
+                    fields.append((b"Authorization", b"Basic " + b64encode(credentials)))
+            if "host" in names:
+                fields.pop(0)
+            else:
+                fields[0] = (b"Host", host_of(url).partition("://")[2].encode("ascii"))
+            if body or request.method in ("POST", "PUT", "PATCH"):  # RFC 9110 §8.6
+                fields.append((b"Content-Length", b"%d" % len(body)))
+            stream = httpx.ByteStream(body) if body else NO_BODY
+            return httpx.Request(request.method, UnparsedURL(url), headers=fields, stream=stream)
+        except (ValueError, TypeError, httpx.InvalidURL) as error:
+            raise FetchError(f"{shown(request.url)}: the request cannot be sent: {one_line(error)}") from error
+
+    async def _receive(
+        self, request: Request, answer: httpx.Response, clock: asyncio.Timeout, latency: float
+    ) -> Response:
+        wire, stream, body = self._wire, None, b""
+        try:
+            headers = Headers.from_raw(answer.headers.raw)
+            limit = wire.max_size_of(request)
+            taking, bare = intake(request, answer.status_code, headers, limit, decompress=wire.decompress)
+            chunks = aiter(cast("httpx.AsyncByteStream", answer.stream))
+            if request.stream:
+                stream = self._streamed(request, answer, chunks, taking)
+            else:
+                body = await self._read(request, chunks, taking, clock)
+        finally:
+            if stream is None:
+                await answer.aclose()
+        return Response(
+            request.url,
+            answer.status_code,
+            # An empty body was not decoded: its header fields stay as they came.
+            bare if stream is not None or taking.wire_size else headers,
+            body,
+            request,
+            protocol=answer.http_version,
+            ip_address=server_of(answer),
+            latency=latency,
+            wire_size=taking.wire_size,
+            stream=stream,
+        )
+
+    async def _read(
+        self, request: Request, chunks: AsyncIterator[bytes], taking: Intake, clock: asyncio.Timeout
+    ) -> bytes:
+        try:
+            return await read_whole(chunks, taking, request, self._run, clock)
+        except Exception as error:
+            known = None if isinstance(error, FetchError) else translate(error, request.url, taking)
+            if known is None:
+                raise
+            raise known from error
+        finally:
+            count(self._run, "wire/bytes", taking.wire_size)
+
+    def _streamed(
+        self, request: Request, answer: httpx.Response, chunks: AsyncIterator[bytes], taking: Intake
+    ) -> StreamedBody:
+        def done(body: StreamedBody) -> None:
+            self._streams.discard(body)
+            count(self._run, "wire/bytes", body.wire_size)
+
+        body = StreamedBody(
+            shown(request.url),
+            chunks,
+            taking,
+            close=answer.aclose,
+            translate=lambda error: translate(error, request.url, taking),
+            timeout=self._wire.timeout_of(request),
+            done=done,
+        )
+        self._streams.add(body)
+        return body
+
+    async def aclose(self) -> None:
+        for stream in tuple(self._streams):
+            await stream.aclose()
+        await self._transport.aclose()
+
+
+def open_transport(wire: Wire) -> httpx.AsyncBaseTransport:
+    """The httpx transport that a Wire asks for."""
+    if wire.transport is not None:
+        return wire.transport()
+    if not wire.http2:
+        return PooledTransport(wire.verify)
+    anything = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_SECONDS)
+    return httpx.AsyncHTTPTransport(verify=tls_context(wire.verify), http2=True, trust_env=False, limits=anything)
+
+
+def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
+    """The TLS settings: certifi's roots, or those that SSL_CERT_FILE or SSL_CERT_DIR name."""
+    return verify if isinstance(verify, ssl.SSLContext) else httpx.create_ssl_context(verify=verify)
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """HTTP/1.1 over aiohttp's connections.
+
+    Unlike `httpx-aiohttp` it sends the URL as it stands, keeps repeated fields apart and in order, and knows the
+    server's address.
+    """
+
+    def __init__(self, verify: bool | ssl.SSLContext = True) -> None:
+        self._verify = verify
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        session = self._session
+        if session is None:
+            session = self._session = make_session()
+        content, url = request.read(), str(request.url)
+        response = await session.request(
+            request.method,
+            URL(url, encoded=True),
+            headers=outgoing_fields(request.headers.raw),
+            data=(io.BytesIO(content) if len(content) >= LARGE_BODY else content) if content else None,
+            allow_redirects=False,
+            ssl=self._context() if url.startswith("https:") else True,
+        )
+        return httpx.Response(
+            response.status,
+            headers=response.raw_headers,
+            stream=PooledStream(response),
+            extensions={"http_version": HTTP_1_0 if response.version == aiohttp.HttpVersion10 else HTTP_1_1},
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = tls_context(self._verify)
+            if self._tls is not self._verify:
+                self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class PooledStream(httpx.AsyncByteStream):
+    """A body on one of aiohttp's connections."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.response.content.iter_any()
+
+    async def aclose(self) -> None:
+        # Closed, not drained, if there is more to come; at its end the body has given the connection back itself.
+        self.response.close()
+
+
+def outgoing_fields(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """Header fields as aiohttp takes them. It writes UTF-8 and would replace a name repeated in another case."""
+    fields: CIMultiDict[str] = CIMultiDict()
+    spelled: dict[bytes, str] = {}
+    for name, value in raw:
+        key = name.lower()
+        spelling = spelled.get(key)
+        if spelling is None:
+            spelling = spelled[key] = name.decode("ascii")
+        try:
+            fields.add(spelling, value.decode("utf-8"))
+        except UnicodeDecodeError:
+            fields.add(spelling, value.decode("latin-1"))
+    return fields
+
+
+def server_of(answer: httpx.Response) -> str:
+    """The server's IP address, or "" if the transport does not tell."""
+    if isinstance(answer.stream, PooledStream):
+        return cast(PooledResponse, answer.stream.response).server
+    network = answer.extensions.get("network_stream")
+    address: Any = network.get_extra_info("server_addr") if network is not None else None
+    return str(address[0]) if isinstance(address, tuple) else ""  # pyright: ignore[reportUnknownArgumentType] - httpcore's
+
+
+def encoded(value: str) -> bytes:
+    """A field's value as it goes out: what came in by way of Latin-1 leaves as the same bytes."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8")
+
+
+def split_credentials(url: str) -> tuple[str, bytes | None]:
+    """The URL without `user:password@`, and these, decoded. Source: RFC 3986 §3.2.1, RFC 7617 §2.1 (UTF-8)."""
+    start = url.find("://") + 3
+    end = min((at for mark in "/?#" if (at := url.find(mark, start)) >= 0), default=len(url))
+    userinfo, sign, host = url[start:end].rpartition("@")
+    if not sign:
+        return url, None
+    user, _, password = userinfo.partition(":")
+    return url[:start] + host + url[end:], b":".join((unquote_to_bytes(user), unquote_to_bytes(password)))
+
+
+def count(run: Run, name: str, more: int) -> None:
+    """Add to a counter of the run."""
+    run.stats[name] = run.stats.get(name, 0) + more
+
+
+def translate(error: Exception, url: str, body: Intake | None = None) -> FetchError | None:
+    """What an exception of httpx, aiohttp or the sockets means, or None if it is none of theirs.
+
+    Args:
+        error: As it was raised.
+        url: Of the request.
+        body: If the header fields had come already: what was read of the body.
+    """
+    if not isinstance(error, FOREIGN):
+        return None
+    at, why = shown(url), reason(error)
+    if isinstance(error, (httpx.TimeoutException, aiohttp.ServerTimeoutError)):
+        return FetchTimeout(f"{at}: no answer in time: {why}")
+    if body is not None:
+        return broken_body(error, at, why, body)
+    causes = tuple(chain(error))
+    host = hostname_of(url)
+    if any(isinstance(each, (ssl.SSLError, ssl.CertificateError)) for each in causes):
+        return TLSError(f"{at}: TLS with {host} failed: {why}")
+    if any(isinstance(each, (socket.gaierror, UnicodeError, aiohttp.ClientConnectorDNSError)) for each in causes):
+        return ResolveError(f"{at}: the host {host} has no address: {why}")
+    for kinds, made, text in MEANINGS:
+        if isinstance(error, kinds):
+            return made(f"{at}: {text.format(host=host, port=port_of(url), why=why)}")
+    return ProtocolError(f"{at}: the connection was lost before the answer: {why}")
+
+
+FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError, ValueError)
+MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[FetchError], str], ...] = (
+    ((httpx.ConnectError, aiohttp.ClientConnectorError), ConnectError, "cannot connect to {host}, port {port}: {why}"),
+    ((httpx.UnsupportedProtocol,), UnsupportedScheme, "{why}"),
+    ((aiohttp.ServerDisconnectedError,), ProtocolError, "the server closed the connection without an answer"),
+    ((aiohttp.ClientResponseError, httpx.RemoteProtocolError), ProtocolError, "the answer is not HTTP: {why}"),
+    ((ValueError, httpx.InvalidURL, httpx.LocalProtocolError), FetchError, "the request cannot be sent: {why}"),
+)
+"""What an exception before the header fields means; the first that fits."""
+
+
+def broken_body(error: Exception, at: str, why: str, body: Intake) -> ProtocolError:
+    """The error for a connection that failed in the middle of a body."""
+    return TruncatedBody(f"{at}: the body ended before its time, after {body.wire_size} bytes: {why}")
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was made of."""
+    each: BaseException | None = error
+    for _ in range(8):
+        if each is None:
+            return
+        yield each
+        each = each.__cause__ or each.__context__
+
+
+def reason(error: Exception) -> str:
+    """What happened, in one line, without the object's own decoration."""
+    if isinstance(error, aiohttp.ClientPayloadError) and error.__cause__ is not None:
+        return one_line(getattr(error.__cause__, "message", None) or error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return one_line(error.message)
+    inner = getattr(error, "os_error", error)
+    if isinstance(inner, ssl.SSLError):
+        return one_line(getattr(inner, "verify_message", None) or inner.reason or inner)
+    if isinstance(inner, OSError) and inner.errno and not isinstance(inner, socket.gaierror):
+        return os.strerror(inner.errno)
+    return one_line(inner) or type(error).__name__
+
+
+def port_of(url: str) -> int:
+    """The port that the URL leads to."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def one_line(what: object) -> str:
+    """Its text on one line of at most 200 characters."""
+    text = " ".join(str(what).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

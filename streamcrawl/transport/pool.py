@@ -1,0 +1,64 @@
+"""The connections below http and https: an aiohttp session, set up for crawling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+from aiohttp.connector import Connection
+
+HEADER_SIZE = 64 * 1024
+"""Bytes of one header field or of the status line; some sites' cookies and policies are far above aiohttp's 8 KiB."""
+
+HEADER_COUNT = 512
+IDLE_SECONDS = 30.0
+DNS_SECONDS = 300
+READ_SIZE = 128 * 1024
+"""Bytes read ahead of the reader; the socket is paused at twice as much."""
+
+AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""What aiohttp would send of its own."""
+
+
+class PooledResponse(aiohttp.ClientResponse):
+    """A response that still knows its server when a short body has given the connection back already."""
+
+    server: str = ""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        transport = connection.transport
+        peer: Any = transport.get_extra_info("peername") if transport is not None else None
+        if isinstance(peer, tuple):
+            self.server = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - what a socket says is untyped
+        return await super().start(connection)
+
+
+def make_connector() -> aiohttp.TCPConnector:
+    """The pool of connections. How many there are at once is the frontier's business, so it has no limit of its own.
+
+    Which addresses may be connected to is decided here: by the resolver.
+    """
+    return aiohttp.TCPConnector(
+        limit=0,
+        limit_per_host=0,
+        resolver=aiohttp.ThreadedResolver(),
+        ttl_dns_cache=DNS_SECONDS,
+        keepalive_timeout=IDLE_SECONDS,
+    )
+
+
+def make_session() -> aiohttp.ClientSession:
+    """A session that sends what it is given: no cookies, proxies, timeouts, decoding or fields of its own."""
+    return aiohttp.ClientSession(
+        connector=make_connector(),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None),
+        skip_auto_headers=AUTOMATIC,
+        response_class=PooledResponse,
+        read_bufsize=READ_SIZE,
+        max_line_size=HEADER_SIZE,
+        max_field_size=HEADER_SIZE,
+        max_headers=HEADER_COUNT,
+    )
