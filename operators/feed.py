@@ -109,7 +109,7 @@ def _path_of(uri: str) -> Path:
 def _columns(fields: Iterable[str] | None) -> tuple[str, ...] | None:
     if fields is None:
         return None
-    columns = (fields,) if isinstance(fields, str) else tuple(fields)
+    columns: tuple[Any, ...] = (fields,) if isinstance(fields, str) else tuple(fields)
     if not columns or len(set(columns)) < len(columns) or not all(isinstance(name, str) and name for name in columns):
         raise ValueError(f"fields={fields!r}: distinct names of fields, at least one")
     return columns

@@ -52,13 +52,13 @@ def field_names(cls: type[Any]) -> tuple[str, ...]:
     """The fields of a class of items, in order; empty for mappings, which have them object by object."""
     kind = kind_of(cls)
     if kind == "struct":
-        return tuple(cls.__struct_fields__)  # type: ignore[attr-defined] # kind_of has seen that it is a Struct
+        return tuple(cls.__struct_fields__)
     if kind == "dataclass":
         return tuple(field.name for field in dataclasses.fields(cls))
     if kind == "attrs":
-        return tuple(attribute.name for attribute in cls.__attrs_attrs__)  # type: ignore[attr-defined] # likewise
+        return tuple(attribute.name for attribute in cls.__attrs_attrs__)
     if kind == "pydantic":
-        return tuple(cls.model_fields)  # type: ignore[attr-defined] # likewise
+        return tuple(cls.model_fields)
     return ()
 
 
@@ -70,7 +70,7 @@ def as_dict(item: Item) -> dict[Any, Any]:
 
     Raises: TypeError if it is no item.
     """
-    cls: type[Any] = type(item)
+    cls: type[Any] = item.__class__
     if cls is dict:
         return item  # type: ignore[no-any-return] # Item is Any, and this one is a dict
     kind = kind_of(cls)
@@ -88,7 +88,7 @@ def as_dict(item: Item) -> dict[Any, Any]:
 
 def with_field(item: Item, name: str, value: Any) -> Item | None:
     """A shallow copy of the item with this field set; None if items of its class have no such field."""
-    cls: type[Any] = type(item)
+    cls: type[Any] = item.__class__
     kind = kind_of(cls)
     if kind == "mapping":
         changed = copy.copy(item)

@@ -19,7 +19,7 @@ LAYERS = (
     ("core",),
     ("events",),
     ("streams",),
-    ("cookies", "feeds", "frontier", "referrer", "scoping", "storage", "transport"),
+    ("backoff", "cookies", "feeds", "frontier", "referrer", "robots", "scoping", "storage", "transport"),
     ("operators",),
     ("crawl",),
     ("",),  # streamcrawl/__init__.py, which re-exports
@@ -211,8 +211,8 @@ try:
     {start}
 except SystemExit as end:
     assert not end.code, end.code
-print("loaded:", *sorted({HEAVY!r} & sys.modules.keys()))
-""".replace(repr(HEAVY), repr(set(HEAVY)))
+print("loaded:", *sorted(set({HEAVY!r}) & sys.modules.keys()))
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"

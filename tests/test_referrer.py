@@ -77,7 +77,10 @@ def test_table(page: tuple[str, str, str], target: str, told: str) -> None:
 
 
 def test_of_a_very_long_url_only_the_origin_is_told() -> None:
-    assert referrer_for("unsafe-url", "https://a.example/" + "x" * 4078, "https://a.example/") == "https://a.example/" + "x" * 4078
+    assert (
+        referrer_for("unsafe-url", "https://a.example/" + "x" * 4078, "https://a.example/")
+        == "https://a.example/" + "x" * 4078
+    )
     assert referrer_for("unsafe-url", "https://a.example/" + "x" * 4079, "https://a.example/") == "https://a.example/"
 
 

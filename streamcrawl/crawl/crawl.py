@@ -20,6 +20,7 @@ from streamcrawl.crawl.summary import Summary
 from streamcrawl.crawl.wiring import Pipe, sort_out
 from streamcrawl.frontier.hosts import Slot
 from streamcrawl.scoping import scope_test
+from streamcrawl.streams.blocking import waited_for
 
 T = TypeVar("T")
 _B = TypeVar("_B")
@@ -258,7 +259,7 @@ class Crawl(Generic[T]):
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
-                asyncio.run(work())
+                waited_for(work)
                 return Disposable()
             task = _detached(loop, work())
 

@@ -46,7 +46,7 @@ def plain(value: Any) -> Any:
 
     Raises: TypeError naming its class.
     """
-    cls: type[Any] = type(value)
+    cls: type[Any] = value.__class__
     kind = kind_of(cls)
     if kind == "pydantic":
         return value.model_dump(mode="json")
@@ -100,7 +100,7 @@ def fields_of(item: Item, names: tuple[str, ...] | None) -> dict[Any, Any]:
     Raises: SinkError if it is no item.
     """
     try:
-        record: dict[Any, Any] = item if type(item) is dict else as_dict(item)
+        record: dict[Any, Any] = as_dict(item)
     except TypeError as error:
         raise SinkError(str(error)) from None
     return record if names is None else {name: record[name] for name in names if name in record}
@@ -118,11 +118,6 @@ class JsonLines:
         self.fields = fields
 
     def record(self, item: Item) -> bytes:
-        if self.fields is None and type(item) is dict:  # the hot path
-            try:
-                return _encode(item) + b"\n"
-            except Exception:
-                return encode(item) + b"\n"
         return encode(fields_of(item, self.fields)) + b"\n"
 
     def end(self) -> bytes:
@@ -228,7 +223,7 @@ class _Rows:
 
 
 def _cell(name: str, value: Any) -> Any:
-    cls: type[Any] = type(value)
+    cls: type[Any] = value.__class__
     if cls is str or cls is int:
         return value
     if value is None:

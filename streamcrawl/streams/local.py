@@ -13,6 +13,7 @@ from reactivex.subject import Subject
 
 from streamcrawl.core import LEASE, RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
 from streamcrawl.errors import InvalidURL
+from streamcrawl.streams.blocking import waited_for
 from streamcrawl.streams.context import RunContext
 from streamcrawl.urls import host_of, normalize
 
@@ -109,76 +110,53 @@ def alone(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outco
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        loop = asyncio.new_event_loop()
-        try:
-            loop.run_until_complete(_alone(stage, requests, upper)[1])
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        waited_for(lambda: _exchange_all(stage, requests, upper))
         return Disposable()
-    subscription, work = _alone(stage, requests, upper, loop)
-    task = loop.create_task(work)
-    return CompositeDisposable(subscription, Disposable(task.cancel))
+    task = loop.create_task(_exchange_all(stage, requests, upper))
+    return Disposable(lambda: None if task.done() else bool(task.cancel()) and None)
 
 
-def _alone(
-    stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome], loop: asyncio.AbstractEventLoop | None = None
-) -> tuple[abc.DisposableBase, Any]:
+async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome]) -> None:
+    run = LocalRun(asyncio.get_running_loop())
+    token = RUN.set(run)
     subscription = CompositeDisposable()
 
-    async def work() -> None:
-        run = LocalRun(asyncio.get_running_loop())
-        token = RUN.set(run)
+    def on_outcome(outcome: Outcome) -> None:
+        lease = outcome.request.lease
+        if lease is not None and lease.reply is not None:
+            if not lease.reply.done():
+                lease.reply.set_result(outcome)
+            return
+        run.active -= 1
+        if isinstance(outcome, Again):
+            run.spawn(later(outcome.next))
+        else:
+            upper.on_next(settled(outcome))
+        run.pump()
 
-        def on_outcome(outcome: Outcome) -> None:
-            lease = outcome.request.lease
-            if lease is not None and lease.reply is not None:
-                if not lease.reply.done():
-                    lease.reply.set_result(outcome)
-                return
-            run.active -= 1
-            if isinstance(outcome, Again):
-                again = outcome.next
-                run.tasks.add(run.loop.create_task(later(again)))
-            else:
-                upper.on_next(settled(outcome))
-            run.pump()
+    async def later(request: Request) -> None:
+        await asyncio.sleep(max(0.0, request.not_before - run.now()))
+        run.offer(request, upper)
 
-        async def later(request: Request) -> None:
-            await asyncio.sleep(max(0.0, request.not_before - run.now()))
-            run.tasks.discard(_current())
-            run.offer(request, upper)
-            run.moved()
+    def completed() -> None:
+        run.offered_all = True
+        run.moved()
 
-        def completed() -> None:
-            run.offered_all = True
-            run.moved()
-
-        try:
-            subscription.add(stage(run.requests).subscribe(on_outcome, run.fail, scheduler=run.scheduler))
-            subscription.add(requests.subscribe(lambda request: run.offer(request, upper), run.fail, completed))
-            await run.idle.wait()
-            run.requests.on_completed()
-            await asyncio.sleep(0)
-            if run.error is not None:
-                upper.on_error(run.error)
-            else:
-                upper.on_completed()
-        finally:
-            for task in run.tasks:
-                task.cancel()
-            for close in run.closers:
-                await close()
-            subscription.dispose()
-            RUN.reset(token)
-
-    return subscription, work()
-
-
-def _current() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
+    try:
+        subscription.add(stage(run.requests).subscribe(on_outcome, run.fail, scheduler=run.scheduler))
+        subscription.add(requests.subscribe(lambda request: run.offer(request, upper), run.fail, completed))
+        await run.idle.wait()
+        if run.error is not None:
+            upper.on_error(run.error)
+        else:
+            upper.on_completed()
+    finally:
+        for task in tuple(run.tasks):
+            task.cancel()
+        subscription.dispose()
+        for close in run.closers:
+            await close()
+        RUN.reset(token)
 
 
 def settled(outcome: Outcome) -> Outcome:

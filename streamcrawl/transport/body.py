@@ -226,3 +226,9 @@ def shown(url: str) -> str:
         end = min((at for mark in "/?#" if (at := url.find(mark, start)) >= 0), default=len(url))
         url = url[:start] + url[start:end].rpartition("@")[2] + url[end:]
     return url if len(url) <= 200 else f"{url[:197]}..."
+
+
+def one_line(what: object) -> str:
+    """Its text on one line of at most 200 characters."""
+    text = " ".join(str(what).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -14,7 +14,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -34,7 +34,8 @@ from streamcrawl.errors import (
 )
 from streamcrawl.headers import Headers
 from streamcrawl.response import Response
-from streamcrawl.transport.body import Intake, StreamedBody, intake, read_whole, shown
+from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
+from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
 from streamcrawl.transport.pool import IDLE_SECONDS, PooledResponse, make_session
 from streamcrawl.urls import host_of, hostname_of, without_fragment
 
@@ -47,20 +48,19 @@ LARGE_BODY = 1024 * 1024
 
 HTTP_1_0, HTTP_1_1 = b"HTTP/1.0", b"HTTP/1.1"
 
-FRAMING = frozenset({"content-length", "transfer-encoding"})
-"""The transport frames the body itself."""
-
-
 NO_BODY = httpx.ByteStream(b"")
+NO_URL = httpx.URL("")
 
 
 class UnparsedURL(httpx.URL):
-    """An httpx URL that is parsed when a transport asks for its parts; parsing it costs 30 µs, and ours asks for none."""
+    """An httpx URL that is parsed when a transport asks for its parts: that costs 30 µs, and ours asks for none."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # a copy in the making has no text yet
+            raise AttributeError(name)
         self.__dict__.update(httpx.URL(self._text).__dict__)
         return object.__getattribute__(self, name)
 
@@ -99,36 +99,37 @@ class HttpTransport:
             raise known from error
 
     def _outgoing(self, request: Request) -> httpx.Request:
-        wire, url, body = self._wire, without_fragment(request.url), request.body
-        fields: list[tuple[bytes, bytes]] = [(b"Host", b"")]
-        names: set[str] = set()
+        url = without_fragment(request.url)
         try:
-            for name, value in request.headers.pairs():
-                key = name.lower()
-                if key not in FRAMING:
-                    names.add(key)
-                    fields.append((name.encode("ascii"), encoded(value)))
-            if "user-agent" not in names and wire.user_agent:
-                fields.append(self._user_agent)
-            if wire.decompress and "accept-encoding" not in names:
-                fields.append(ACCEPT_ENCODING)
-            if request.referrer is not None and "referer" not in names:
-                # RFC 9110 §10.1.3: neither fragment nor credentials.
-                fields.append((b"Referer", encoded(split_credentials(without_fragment(request.referrer))[0])))
+            fields, names = fields_of(request.headers)
+            credentials = None
             if "@" in url:
                 url, credentials = split_credentials(url)
-                if credentials is not None and "authorization" not in names:
-                    fields.append((b"Authorization", b"Basic " + b64encode(credentials)))
-            if "host" in names:
-                fields.pop(0)
-            else:
-                fields[0] = (b"Host", host_of(url).partition("://")[2].encode("ascii"))
-            if body or request.method in ("POST", "PUT", "PATCH"):  # RFC 9110 §8.6
-                fields.append((b"Content-Length", b"%d" % len(body)))
-            stream = httpx.ByteStream(body) if body else NO_BODY
-            return httpx.Request(request.method, UnparsedURL(url), headers=fields, stream=stream)
-        except (ValueError, TypeError, httpx.InvalidURL) as error:
+            self._complete(fields, names, request, credentials)
+            if "host" not in names:
+                fields.insert(0, (b"Host", host_of(url).partition("://")[2].encode("ascii")))
+        except ValueError as error:
             raise FetchError(f"{shown(request.url)}: the request cannot be sent: {one_line(error)}") from error
+        stream = httpx.ByteStream(request.body) if request.body else NO_BODY
+        outgoing = httpx.Request(request.method, NO_URL, headers=fields, stream=stream)
+        outgoing.url = UnparsedURL(url)
+        return outgoing
+
+    def _complete(
+        self, fields: list[tuple[bytes, bytes]], names: set[str], request: Request, credentials: bytes | None
+    ) -> None:
+        """Add the fields that every request has, where it has none of its own."""
+        if "user-agent" not in names and self._wire.user_agent:
+            fields.append(self._user_agent)
+        if "accept-encoding" not in names and self._wire.decompress:
+            fields.append(ACCEPT_ENCODING)
+        if "referer" not in names and request.referrer is not None:
+            # RFC 9110 §10.1.3: neither fragment nor credentials.
+            fields.append((b"Referer", encoded(split_credentials(without_fragment(request.referrer))[0])))
+        if "authorization" not in names and credentials is not None:
+            fields.append((b"Authorization", b"Basic " + b64encode(credentials)))
+        if request.body or request.method in ("POST", "PUT", "PATCH"):  # RFC 9110 §8.6
+            fields.append((b"Content-Length", b"%d" % len(request.body)))
 
     async def _receive(
         self, request: Request, answer: httpx.Response, clock: asyncio.Timeout, latency: float
@@ -296,25 +297,6 @@ def server_of(answer: httpx.Response) -> str:
     return str(address[0]) if isinstance(address, tuple) else ""  # pyright: ignore[reportUnknownArgumentType] - httpcore's
 
 
-def encoded(value: str) -> bytes:
-    """A field's value as it goes out: what came in by way of Latin-1 leaves as the same bytes."""
-    try:
-        return value.encode("latin-1")
-    except UnicodeEncodeError:
-        return value.encode("utf-8")
-
-
-def split_credentials(url: str) -> tuple[str, bytes | None]:
-    """The URL without `user:password@`, and these, decoded. Source: RFC 3986 §3.2.1, RFC 7617 §2.1 (UTF-8)."""
-    start = url.find("://") + 3
-    end = min((at for mark in "/?#" if (at := url.find(mark, start)) >= 0), default=len(url))
-    userinfo, sign, host = url[start:end].rpartition("@")
-    if not sign:
-        return url, None
-    user, _, password = userinfo.partition(":")
-    return url[:start] + host + url[end:], b":".join((unquote_to_bytes(user), unquote_to_bytes(password)))
-
-
 def count(run: Run, name: str, more: int) -> None:
     """Add to a counter of the run."""
     run.stats[name] = run.stats.get(name, 0) + more
@@ -341,9 +323,10 @@ def translate(error: Exception, url: str, body: Intake | None = None) -> FetchEr
         return TLSError(f"{at}: TLS with {host} failed: {why}")
     if any(isinstance(each, (socket.gaierror, UnicodeError, aiohttp.ClientConnectorDNSError)) for each in causes):
         return ResolveError(f"{at}: the host {host} has no address: {why}")
+    port = urlsplit(url).port or (443 if url.startswith("https:") else 80)
     for kinds, made, text in MEANINGS:
         if isinstance(error, kinds):
-            return made(f"{at}: {text.format(host=host, port=port_of(url), why=why)}")
+            return made(f"{at}: {text.format(host=host, port=port, why=why)}")
     return ProtocolError(f"{at}: the connection was lost before the answer: {why}")
 
 
@@ -385,15 +368,3 @@ def reason(error: Exception) -> str:
     if isinstance(inner, OSError) and inner.errno and not isinstance(inner, socket.gaierror):
         return os.strerror(inner.errno)
     return one_line(inner) or type(error).__name__
-
-
-def port_of(url: str) -> int:
-    """The port that the URL leads to."""
-    parts = urlsplit(url)
-    return parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def one_line(what: object) -> str:
-    """Its text on one line of at most 200 characters."""
-    text = " ".join(str(what).split())
-    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -59,7 +59,7 @@ def test_the_start_is_at_depth_zero(run: LocalRun) -> None:
 def test_over_the_limit_it_is_dropped_and_counted(run: LocalRun) -> None:
     count = hook(run, limit=2)
     assert count(Request(URL), page(1)).depth == 2
-    with pytest.raises(Drop, match="^depth limit$"):
+    with pytest.raises(Drop, match=r"^depth limit$"):
         count(Request(URL), page(2))
     assert run.stats == {"request_depth_max": 2, "depth/request_ignored_count": 1}
 

@@ -109,9 +109,8 @@ def test_the_method_is_rewritten_as_fetch_says(status: int, method: str, becomes
     kept = Headers({"X-Mine": "1"})
     sent = Headers({"Content-Type": "text/plain", "content-length": "4", "Content-Language": "en", "X-Mine": "1"})
     sent = sent.add("Content-Encoding", "gzip").add("Content-Location", "/x")
-    following = hop(moved("/b", status, method=method, body=b"body", headers=None).replace(
-        request=Request(URL, method=method, body=b"body", headers=sent)
-    ))  # fmt: skip
+    request = Request(URL, method=method, body=b"body", headers=sent)
+    following = hop(moved("/b", status).replace(request=request))
     assert following.method == becomes
     changed = method != becomes
     assert following.body == (b"" if changed else b"body")
@@ -131,8 +130,16 @@ def test_the_method_is_rewritten_as_fetch_says(status: int, method: str, becomes
     ],
 )
 def test_what_is_dropped_on_the_way_to_another_origin(source: str, target: str, gone: set[str]) -> None:
-    own = {"Authorization": "Basic x", "Cookie": "a=1", "Host": "a.example", "Referer": "https://a.example/", "X-Mine": "1"}
-    following = hop(moved(target, url=source, cookies={"b": "2"}).replace(request=Request(source, headers=Headers(own))))
+    own = {
+        "Authorization": "Basic x",
+        "Cookie": "a=1",
+        "Host": "a.example",
+        "Referer": "https://a.example/",
+        "X-Mine": "1",
+    }
+    following = hop(
+        moved(target, url=source, cookies={"b": "2"}).replace(request=Request(source, headers=Headers(own)))
+    )
     assert set(following.headers) == {name.lower() for name in own} - gone
 
 
@@ -164,7 +171,9 @@ def test_a_hop_is_made_from_the_request_as_it_was_leased() -> None:
         ("https://a.example/x", "https://b.example/", "unsafe-url", "https://a.example/x"),
     ],
 )
-def test_the_referrer_is_worked_out_anew(referrer: str | None, target: str, policy: str | None, told: str | None) -> None:
+def test_the_referrer_is_worked_out_anew(
+    referrer: str | None, target: str, policy: str | None, told: str | None
+) -> None:
     headers = Headers({"Referrer-Policy": policy}) if policy else None
     assert hop(moved(target, headers=headers, referrer=referrer)).referrer == told
 

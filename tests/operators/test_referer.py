@@ -75,5 +75,5 @@ def test_without_a_page_there_is_none() -> None:
 
 
 def test_arguments_are_checked_when_built() -> None:
-    with pytest.raises(ValueError, match="'sometimes'.*strict-origin"):
+    with pytest.raises(ValueError, match=r"'sometimes'.*strict-origin"):
         referer("sometimes")

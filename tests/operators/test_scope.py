@@ -1,0 +1,95 @@
+"""Tests of ops.scope."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from through import Spy, through
+
+from streamcrawl.core import Dropped, Request
+from streamcrawl.events import Notice
+from streamcrawl.operators.scope import Rule, scope
+from streamcrawl.testing.fake_fetch import FakeFetch
+
+SITE = FakeFetch({"/": "home", "/a": "a", "/private": "no", "/shop/1": "one"})
+
+
+def refused(layer_rules: tuple[Rule, ...], deny: Any, *urls: str) -> list[str]:
+    outcomes = through(scope(*layer_rules, deny=deny), to=urls, fetch=SITE)
+    assert len(outcomes) == len(urls)
+    dropped = [outcome for outcome in outcomes if isinstance(outcome, Dropped)]
+    assert {outcome.reason for outcome in dropped} <= {"off-site"}
+    return [outcome.request.url for outcome in dropped]
+
+
+def is_secure(request: Request) -> bool:
+    return request.url.startswith("https:")
+
+
+URLS = ("http://a.example/a", "https://www.a.example:8443/shop/1", "http://b.example/a", "http://nota.example/private")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "deny", "out"),
+    [
+        (("a.example",), (), (2, 3)),
+        (("www.a.example",), (), (0, 2, 3)),
+        (("a.example", "b.example"), (), (3,)),
+        (("A.Example",), (), (2, 3)),
+        ((re.compile(r"/shop/"),), (), (0, 2, 3)),
+        ((re.compile(r"/shop/"), "b.example"), (), (0, 3)),
+        ((is_secure,), (), (0, 2, 3)),
+        ((), "a.example", (0, 1)),
+        ((), re.compile(r"/a$"), (0, 2)),
+        ((), is_secure, (1,)),
+        ((), ["b.example", "nota.example"], (2, 3)),
+        (("a.example",), re.compile("/shop/"), (1, 2, 3)),
+    ],
+)
+def test_what_is_refused(allowed: tuple[Rule, ...], deny: Any, out: tuple[int, ...]) -> None:
+    assert refused(allowed, deny, *URLS) == [URLS[index] for index in out]
+
+
+def test_dont_filter_passes() -> None:
+    request = Request("http://b.example/", dont_filter=True)
+    (outcome,) = through(scope("a.example", deny="b.example"), to=[request], fetch=SITE)
+    assert not isinstance(outcome, Dropped)
+
+
+def test_each_domain_is_told_and_counted_once() -> None:
+    spy = Spy()
+    urls = ["http://b.example/1", "http://b.example:81/2", "http://c.example/", "http://a.example/"]
+    # The spy is above, or the refused requests would not come to it.
+    through(spy.layer, scope("a.example"), to=urls, fetch=SITE)
+    told = [event.text for event in spy.events if isinstance(event, Notice)]
+    assert told == [
+        "off-site: http://b.example/1; no more is said of b.example",
+        "off-site: http://c.example/; no more is said of c.example",
+    ]
+    assert spy.stats == {"offsite/filtered": 3, "offsite/domains": 2}
+
+
+def test_no_rule_at_all_is_refused_when_built() -> None:
+    with pytest.raises(ValueError, match="no rule would allow everything"):
+        scope()
+
+
+@pytest.mark.parametrize("name", ["http://a.example", "a.example/b", "*.a.example", "", "a b"])
+def test_a_bad_name_is_refused_when_built(name: str) -> None:
+    with pytest.raises(ValueError, match=f"not a domain name: {re.escape(repr(name))}"):
+        scope(name)
+
+
+def test_a_function_that_raises_fails_its_request_only() -> None:
+    def test(request: Request) -> bool:
+        if request.url.endswith("/a"):
+            raise KeyError("boom")
+        return True
+
+    outcomes = through(scope(test), to=["http://a.example/a", "http://a.example/"], fetch=SITE)
+    assert [repr(outcome) for outcome in outcomes] == [
+        "<Failed http://a.example/a: OperatorError: operator scope: KeyError: 'boom'>",
+        "<Response 200 http://a.example/>",
+    ]

@@ -1,0 +1,200 @@
+"""Content codings: what was coded comes back, a bomb stops, and nothing but our own errors comes out."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcrawl.errors import BodyTooLarge, DecodeError, FetchError, TruncatedBody
+from streamcrawl.headers import Headers
+from streamcrawl.transport.decoding import CODECS, MAX_CODINGS, STEP, Decoder, codings_of, decode_body, plan, zstd
+
+brotli: Any = import_module("brotli")
+URL = "http://h/page"
+LIMIT = 1 << 24
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def brotli_of(data: bytes) -> bytes:
+    packed: bytes = brotli.compress(data, quality=4)
+    return packed
+
+
+def zstd_of(data: bytes) -> bytes:
+    packed: bytes = zstd().compress(data)
+    return packed
+
+
+ENCODERS: list[tuple[str, Callable[[bytes], bytes]]] = [
+    ("gzip", lambda data: gzip.compress(data, 1)),
+    ("x-gzip", lambda data: gzip.compress(data, 9)),
+    ("deflate", zlib.compress),
+    ("deflate", raw_deflate),
+    ("br", brotli_of),
+    ("zstd", zstd_of),
+]
+IDS = ["gzip", "x-gzip", "deflate-zlib", "deflate-raw", "br", "zstd"]
+each_encoder = pytest.mark.parametrize(("coding", "encode"), ENCODERS, ids=IDS)
+
+
+def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
+    at = 0
+    for size in sizes:
+        yield data[at : at + size]
+        at += size
+    yield data[at:]
+
+
+def decode(coding: str, chunks: Iterator[bytes] | list[bytes], limit: int = LIMIT) -> bytes:
+    decoder = Decoder([coding], limit, URL)
+    decoded = b"".join(piece for chunk in chunks for piece in decoder.feed(chunk))
+    decoder.finish()
+    assert decoder.size == len(decoded)
+    return decoded
+
+
+@given(
+    data=st.binary(max_size=2000) | st.integers(0, 300_000).map(lambda n: b"ab" * n),
+    nth=st.integers(0, len(ENCODERS) - 1),
+    sizes=st.lists(st.integers(0, 700), max_size=12),
+)
+def test_what_was_coded_comes_back_however_it_is_cut(data: bytes, nth: int, sizes: list[int]) -> None:
+    coding, encode = ENCODERS[nth]
+    assert decode(coding, cut(encode(data), sizes)) == data
+
+
+@given(data=st.binary(max_size=400), coding=st.sampled_from(sorted(CODECS)), sizes=st.lists(st.integers(0, 40), max_size=5))
+def test_arbitrary_bytes_raise_only_fetch_errors(data: bytes, coding: str, sizes: list[int]) -> None:
+    try:
+        decoded = decode(coding, cut(data, sizes))
+    except FetchError as error:
+        assert URL in str(error)  # noqa: PT017 - it may pass or raise, and both are fine
+    else:
+        assert isinstance(decoded, bytes)
+
+
+@given(
+    data=st.binary(min_size=1, max_size=400),
+    nth=st.integers(0, len(ENCODERS) - 1),
+    place=st.integers(0),
+    flip=st.integers(1, 255),
+)
+def test_a_flipped_byte_raises_only_fetch_errors(data: bytes, nth: int, place: int, flip: int) -> None:
+    coding, encode = ENCODERS[nth]
+    packed = bytearray(encode(data))
+    packed[place % len(packed)] ^= flip
+    try:
+        decode(coding, [bytes(packed)])
+    except FetchError as error:
+        assert URL in str(error)  # noqa: PT017 - some flips do no harm (a gzip header's time)
+
+
+@each_encoder
+def test_a_truncated_body_is_an_error(coding: str, encode: Callable[[bytes], bytes]) -> None:
+    packed = encode(bytes(range(256)) * 40)
+    for keep in (1, 2, len(packed) // 2, len(packed) - 1):
+        with pytest.raises(TruncatedBody, match=coding):
+            decode(coding, [packed[:keep]])
+
+
+@each_encoder
+def test_a_bomb_stops_at_the_limit(coding: str, encode: Callable[[bytes], bytes]) -> None:
+    bomb = encode(bytes(50_000_000))
+    limit = 1_000_000
+    decoder = Decoder([coding], limit, URL)
+    given_out = 0
+    with pytest.raises(BodyTooLarge, match=r"http://h/page.* 1000000 bytes"):
+        for piece in decoder.feed(bomb):
+            given_out += len(piece)
+            assert len(piece) <= 4 * STEP
+    assert given_out <= limit
+    assert decoder.size <= limit + 4 * STEP
+
+
+@each_encoder
+def test_exactly_the_limit_is_allowed(coding: str, encode: Callable[[bytes], bytes]) -> None:
+    assert len(decode(coding, [encode(bytes(5000))], limit=5000)) == 5000
+    with pytest.raises(BodyTooLarge):
+        decode(coding, [encode(bytes(5001))], limit=5000)
+
+
+def test_a_bomb_between_two_codings_stops_too() -> None:
+    inner = gzip.compress(b"") * 1_000_000  # decodes to nothing at all, 20 MB of it
+    with pytest.raises(BodyTooLarge):
+        decode_body(gzip.compress(inner), Headers({"Content-Encoding": "gzip, gzip"}), limit=1_000_000, url=URL)
+
+
+def test_members_of_gzip_and_frames_of_zstd_follow_each_other() -> None:
+    assert decode("gzip", [gzip.compress(b"one ") + gzip.compress(b"two")]) == b"one two"
+    assert decode("zstd", [zstd_of(b"one ") + zstd_of(b"two")]) == b"one two"
+
+
+def test_what_follows_the_last_gzip_member_is_ignored() -> None:
+    assert decode("gzip", [gzip.compress(b"page") + bytes(500)]) == b"page"
+    assert decode("gzip", [gzip.compress(b"page"), b"\0", b"<!-- served by -->"]) == b"page"
+
+
+def test_a_zstd_window_above_8_mib_is_refused() -> None:
+    module = zstd()
+    wide = module.compress(bytes(100), options={module.CompressionParameter.window_log: 27})
+    packer = module.ZstdCompressor(options={module.CompressionParameter.window_log: 27})
+    streamed = packer.compress(bytes(100)) + packer.flush()
+    assert decode("zstd", [wide]) == bytes(100)  # a frame that tells its size needs no window
+    with pytest.raises(DecodeError, match="zstd"):
+        decode("zstd", [streamed])
+
+
+def test_several_codings_are_undone_from_the_right() -> None:
+    body = brotli_of(gzip.compress(zlib.compress(b"page")))
+    headers = Headers([("Content-Encoding", "deflate, GZIP"), ("X", "1"), ("Content-Encoding", "br"), ("Content-Length", "9")])
+    assert decode_body(body, headers, limit=LIMIT, url=URL) == (b"page", Headers([("X", "1")]))
+
+
+def test_an_unknown_coding_stays_with_what_it_lies_around() -> None:
+    headers = Headers([("Content-Encoding", "gzip, exi, br"), ("Content-Length", "9"), ("X", "1")])
+    body, left = decode_body(brotli_of(b"exi data"), headers, limit=LIMIT, url=URL)
+    assert body == b"exi data"
+    assert left == Headers([("X", "1"), ("Content-Encoding", "gzip, exi")])
+    outside = Headers([("Content-Encoding", "gzip, exi"), ("Content-Length", "8")])
+    assert decode_body(b"exi data", outside, limit=LIMIT, url=URL) == (b"exi data", outside)
+
+
+def test_identity_and_no_coding_leave_the_body() -> None:
+    assert decode_body(b"x", Headers({"Content-Encoding": "identity"}), limit=LIMIT, url=URL) == (b"x", Headers())
+    plain = Headers({"Content-Length": "1"})
+    body, left = decode_body(b"x", plain, limit=LIMIT, url=URL)
+    assert (body, left) == (b"x", plain)
+
+
+def test_an_empty_body_is_left_alone() -> None:
+    headers = Headers({"Content-Encoding": "gzip", "Content-Length": "0"})
+    assert decode_body(b"", headers, limit=LIMIT, url=URL) == (b"", headers)
+
+
+def test_too_many_codings_are_refused() -> None:
+    many = ", ".join(["gzip"] * (MAX_CODINGS + 1))
+    with pytest.raises(DecodeError, match="6 content codings"):
+        decode_body(b"x", Headers({"Content-Encoding": many}), limit=LIMIT, url=URL)
+
+
+def test_corrupt_data_names_url_and_coding() -> None:
+    with pytest.raises(DecodeError, match=r"^http://h/page: the body cannot be decoded as gzip: ") as caught:
+        decode_body(b"<html>not packed</html>", Headers({"Content-Encoding": "gzip"}), limit=LIMIT, url=URL)
+    assert isinstance(caught.value.__cause__, zlib.error)
+    assert "\n" not in str(caught.value)
+
+
+def test_plan_and_codings() -> None:
+    assert codings_of(Headers({"content-encoding": " GZip ,, identity,br"})) == ("gzip", "br")
+    assert plan(Headers({"Content-Encoding": "gzip, br"})) == (("br", "gzip"), Headers())
