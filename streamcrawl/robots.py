@@ -82,15 +82,32 @@ class ProtegoRules:
 def protego_parser(body: bytes, url: str) -> ProtegoRules:
     """The rules in a robots.txt, of which the first 500 KiB count.
 
-    Source: RFC 9309 §2.2 (grammar), §2.5 (limit). Bytes that are not UTF-8 are left out.
+    Source: RFC 9309 §2.2 (grammar), §2.3 (UTF-8), §2.5 (limit). Lines that are not UTF-8 are taken for Latin-1.
     """
     from protego import Protego
 
     if len(body) > PARSED:
         # A rule that is cut off in the middle would forbid more than it says.
         body = body[: max(body.rfind(b"\n", 0, PARSED), body.rfind(b"\r", 0, PARSED)) + 1]
-    wide = body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return ProtegoRules(Protego.parse(body.decode("utf-16" if wide else "utf-8-sig", "ignore")))
+    return ProtegoRules(Protego.parse(_text(body)))
+
+
+def _text(body: bytes) -> str:
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace")
+    body = body.removeprefix(codecs.BOM_UTF8)
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        # Leaving out what is wrong would shorten a rule, and so forbid more than it says.
+        return "\n".join(map(_line, body.splitlines()))
+
+
+def _line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 class Standing(Enum):
@@ -227,14 +244,14 @@ class Gate:
 
     def _known(self, request: Request, host: str, outcome: Outcome) -> _Known:
         policy, now = self._policy, self._run.monotonic()
-        problem: object = outcome
         if isinstance(outcome, Response):
             self._count("response_count")
             self._count(f"response_status_count/{outcome.status}")
             problem = f"status {outcome.status}"
         else:
-            problem = outcome.error if isinstance(outcome, Failed) else outcome
-            self._count(f"exception_count/{type(problem).__name__}")
+            error = outcome.error if isinstance(outcome, Failed) else outcome
+            problem = f"{type(error).__name__}: {error}"
+            self._count(f"exception_count/{type(error).__name__}")
         found = policy.standing(outcome)
         if found is Standing.RULES and isinstance(outcome, Response):
             try:
@@ -242,7 +259,7 @@ class Gate:
                 self._apply(request, host, outcome.url, rules)
                 return _Known(now + policy.ttl, rules)
             except Exception as error:  # a parser of the user's: the page is not to blame, and not to be risked
-                problem = error
+                problem = f"{type(error).__name__}: {error}"
         elif found is Standing.OPEN:
             return _Known(now + policy.ttl)
         return self._unreachable(host, now, problem)
@@ -255,7 +272,7 @@ class Gate:
         if self._run.events.wants(RobotsParsed):
             self._run.events.emit(RobotsParsed(host=host, url=url, rules=rules))
 
-    def _unreachable(self, host: str, now: float, problem: object) -> _Known:
+    def _unreachable(self, host: str, now: float, problem: str) -> _Known:
         until = now + self._policy.unreachable_ttl
         old = self._hosts.get(host)
         kept = old is not None and not old.unreachable

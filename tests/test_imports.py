@@ -15,9 +15,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "streamcrawl"
 
 LAYERS = (
-    ("encoding", "errors", "headers", "items", "response", "urls", "version"),
+    ("encoding", "errors", "headers", "response", "urls", "version"),
     ("core",),
-    ("events",),
+    ("events", "items"),
     ("streams",),
     ("backoff", "cookies", "feeds", "frontier", "referrer", "robots", "scoping", "storage", "transport"),
     ("operators",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("",),  # streamcrawl/__init__.py, which re-exports
     ("testing",),
     ("project",),
-    ("cli",),
+    ("__main__", "cli"),
 )
 """From the lowest to the highest: a module imports from its own layer and those before it."""
 

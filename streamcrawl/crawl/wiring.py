@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reactivex import Observable, abc
+from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable
 from reactivex.subject import Subject
 
-from streamcrawl.core import Done, Outcome, Request, Run, ScrapeInput, Scraper
-from streamcrawl.errors import FlowError
+from streamcrawl.core import Done, Dropped, Failed, Outcome, Request, Run, ScrapeInput, Scraper
+from streamcrawl.errors import FlowError, LawBroken
 from streamcrawl.operators.download import Download
 from streamcrawl.operators.scrape import Scrape
 from streamcrawl.response import Response
@@ -110,10 +111,24 @@ def subscribe(pipe: Pipe, run: Run, ends: Ends, end: Callable[[Observable[Any]],
     requests = _through(pipe.requests, wires.requests, edge, run, 0)
     add, scheduler = wires.subscription.add, run.scheduler
     add(items.subscribe(ends.item, ends.fail, ends.drained, scheduler=scheduler))
+    inputs = _only((Response, Failed, Dropped), inputs, run, "responses")
+    requests = _only((Request,), requests, run, "requests")
     add(scraper(inputs).subscribe(ends.output, ends.fail, scheduler=scheduler))
     add(pipe.download.stage()(wires.stage).subscribe(ends.outcome, ends.fail, scheduler=scheduler))
     add(requests.subscribe(wires.stage.on_next, ends.fail, scheduler=scheduler))
     return wires
+
+
+def _only(kinds: tuple[type, ...], source: Observable[Any], run: Run, edge: str) -> Observable[Any]:
+    """What comes out at the end of an edge is what the next stage takes."""
+
+    def check(element: Any) -> Any:
+        if not isinstance(element, kinds):
+            run.fail(LawBroken(f"the operators on {edge} end with {element!r}, a {type(element).__name__}"))
+            return False
+        return True
+
+    return source.pipe(rx.filter(check))
 
 
 def _through(operators: tuple[Operator, ...], source: Observable[Any], edge: Edge, run: Run, before: int) -> Observable[Any]:

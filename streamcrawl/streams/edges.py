@@ -7,9 +7,8 @@ from typing import Any
 from reactivex import abc
 
 from streamcrawl.core import OUTCOMES, Dropped, Failed, Request, Run
-from streamcrawl.errors import Drop, OperatorError
+from streamcrawl.errors import Drop, LawBroken, OperatorError
 from streamcrawl.events import ItemDropped, ItemFailed, OutsideExtent
-from streamcrawl.response import Response
 
 
 def _outcome(request: Request, error: OperatorError) -> Failed | Dropped:
@@ -28,21 +27,36 @@ class OneToOne:
 
     def passes(self, element: Any) -> bool:
         """Whether the operator is not shown the element: an answered request, an outcome that is no Response."""
-        return element.answer is not None if isinstance(element, Request) else not isinstance(element, Response)
+        if isinstance(element, Request):
+            return element.answer is not None
+        return isinstance(element, (Failed, Dropped))
+
+    def request(self, element: Any) -> Request:
+        """Whose place the element is in: operators may have made something else of a request or a response."""
+        if isinstance(element, Request):
+            return element
+        if isinstance(element, OUTCOMES):
+            return element.request
+        extent = self._run.extent
+        if extent is None or not extent.leases:
+            raise LawBroken(f"no request is in hand for {element!r}")
+        lease = extent.leases[0]
+        return lease.request if lease.answered else lease.request.replace(lease=lease)
 
     def outcome(self, element: Any, outcome: Failed | Dropped, lower: abc.ObserverBase[Any]) -> None:
         """Send `outcome` on in the element's place."""
-        if isinstance(element, Request):
+        request = self.request(element)
+        if request.lease is not None and not request.lease.answered and not isinstance(element, OUTCOMES):
             # It travels down untouched, and comes up as what it is.
-            lower.on_next(element.replace(answer=outcome))
+            lower.on_next(request.replace(answer=outcome))
         else:
             lower.on_next(outcome)
 
     def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:
-        self.outcome(element, Dropped(_request(element), reason), lower)
+        self.outcome(element, Dropped(self.request(element), reason), lower)
 
     def failed(self, element: Any, error: OperatorError, lower: abc.ObserverBase[Any]) -> None:
-        self.outcome(element, _outcome(_request(element), error), lower)
+        self.outcome(element, _outcome(self.request(element), error), lower)
 
     def outside(self, operator: str, at_most_once: bool) -> None:
         """Never called: the guard stops the run itself."""
@@ -101,11 +115,3 @@ def item_failed(run: Run, item: Any, error: Exception) -> None:
     stats["items_failed"] = stats.get("items_failed", 0) + 1
     if run.events.wants(ItemFailed):
         run.events.emit(ItemFailed(item=item, error=error))
-
-
-def _request(element: Any) -> Request:
-    if isinstance(element, Request):
-        return element
-    if isinstance(element, OUTCOMES):
-        return element.request
-    raise TypeError(f"neither a request nor an outcome: {element!r}")

@@ -55,7 +55,7 @@ class _Source:
 
 
 class _Guard:
-    __slots__ = ("_edge", "_ended", "_error", "_input", "_inside", "_lower", "_name", "_operator", "_outputs", "_run", "_source", "_upstream_done", "subscription")
+    __slots__ = ("_edge", "_ended", "_error", "_input", "_inside", "_lower", "_name", "_operator", "_outputs", "_run", "_source", "_subscribing", "_upstream_done", "subscription")
 
     def __init__(self, operator: Operator, name: str, edge: Edge, run: Run, lower: abc.ObserverBase[Any]) -> None:
         self._operator = declared(operator)
@@ -75,12 +75,15 @@ class _Guard:
     def _subscribe(self) -> None:
         self._source = _Source()
         self._error = None
+        self._subscribing = True
         observable = self._operator(self._source.observable)
         self.subscription.disposable = observable.subscribe(
             self._on_output, self._on_failure, self._on_end, scheduler=self._run.scheduler
         )
-        if self._error is not None and not self._inside:
+        self._subscribing = False
+        if self._error is not None:
             error, self._error = self._error, None
+            self._ended = True
             self._run.fail(_wrapped(self._name, error))
 
     def on_next(self, element: Any) -> None:
@@ -124,10 +127,15 @@ class _Guard:
         if self._outputs > 1 and self._edge.one_to_one:
             self._run.fail(LawBroken(f"operator {self._name} emitted a second output, {element!r}, for {self._input!r}; on this edge each input has one"))
             return
-        self._lower.on_next(element)
+        try:
+            self._lower.on_next(element)
+        except Exception as error:  # what stands below does not raise; if it does, that is no failure of this operator
+            self._run.fail(error)
 
     def _on_failure(self, error: Exception) -> None:
         self._error = error
+        if self._subscribing:
+            return
         if self._inside or self._upstream_done:
             if self._upstream_done:
                 self._tell(error)

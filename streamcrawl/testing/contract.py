@@ -14,8 +14,9 @@ from streamcrawl.response import Response
 from streamcrawl.streams.layer import NamedLayer
 from streamcrawl.testing.fake_fetch import FakeFetch
 from streamcrawl.testing.laws import ANSWERED, CHANCE, STATE, VALUES, ContractBroken, Report
-from streamcrawl.testing.probe import Plan, Probe, describe
+from streamcrawl.testing.probe import Plan, Probe
 from streamcrawl.testing.scenarios import answered_requests, default_requests, default_site
+from streamcrawl.testing.trace import describe
 from streamcrawl.testing.virtual_time import run_virtual
 from streamcrawl.testing.wire import TIMINGS
 

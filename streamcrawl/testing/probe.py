@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
@@ -12,11 +11,12 @@ from typing import Any, cast
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import OUTCOMES, RUN, Again, Dropped, Failed, Fetch, Layer, Lease, Outcome, Request
+from streamcrawl.core import OUTCOMES, RUN, Again, Fetch, Layer, Lease, Outcome, Request
 from streamcrawl.errors import InvalidURL
 from streamcrawl.response import Response
 from streamcrawl.streams.local import LocalRun
 from streamcrawl.testing.laws import ANSWERED, COMPLETION, LEFT, LOOP, ONE_OUTCOME, ORIGIN, VALUES, ContractBroken
+from streamcrawl.testing.trace import changed_fields, describe, describe_request
 from streamcrawl.testing.wire import BELOW, Timing, Watch, wire
 from streamcrawl.urls import host_of, hostname_of, normalize
 
@@ -128,14 +128,14 @@ class Probe:
             return
         offer = self.offers.get(request.lease) if request.lease is not None else None
         if offer is None:
-            what = "sent down a request that descends from none in hand (change a request with replace(); run.fetch() others)"
+            what = "sent down a request that descends from none in hand (replace() keeps the lease; run.fetch() others)"
             self.broken(ONE_OUTCOME, what, element=request)
             return
         offer.below.append(request)
         if len(offer.below) > 1:
             self.broken(LOOP, "sent the same request down twice", element=request)
         answer = offer.request.answer
-        if answer is not None and (changed := _changed(offer.request, request)):
+        if answer is not None and (changed := changed_fields(offer.request, request)):
             self.broken(ANSWERED, f"changed {changed} of an answered request on its way down", element=request)
 
     def came(self, outcome: Any) -> None:
@@ -175,9 +175,9 @@ class Probe:
                 wrong = f"carries {name}, which the origin has not"
         if not set(follow_up.cookies.items()) <= set(origin.cookies.items()):
             wrong = "carries cookies that the origin has not"
-        if hostname_of(follow_up.url) != hostname_of(origin.url):
-            if "Authorization" in follow_up.headers or follow_up.cookies:
-                wrong = "carries the origin's credentials to another host"
+        private = "Authorization" in follow_up.headers or bool(follow_up.cookies)
+        if private and hostname_of(follow_up.url) != hostname_of(origin.url):
+            wrong = "carries the origin's credentials to another host"
         if wrong:
             self.broken(ORIGIN, f"emitted an Again whose next request {wrong}", element=again)
 
@@ -332,8 +332,8 @@ class Probe:
             self.broken(VALUES, "emitted a streamed body that never ends")
 
     def _endless(self) -> None:
-        tasks = ", ".join(sorted(task.get_coro().__qualname__ for task in self.run.tasks))
-        self.broken(LEFT, f"goes on working after the last outcome, so that no run can end: {tasks}")
+        what = f"goes on working after the last outcome, so that no run can end: {_names(self.run.tasks)}"
+        self.broken(LEFT, what)
 
     async def dispose(self, subscription: abc.DisposableBase) -> None:
         """End the subscription as a run does, and see what is left of it."""
@@ -349,8 +349,7 @@ class Probe:
         """Nothing may be left but the tasks that were there before. Raises: ContractBroken."""
         left = asyncio.all_tasks() - before
         if left:
-            names = ", ".join(sorted(cast(Any, task.get_coro()).__qualname__ for task in left))
-            self.broken(LEFT, f"left {len(left)} tasks behind (give them to run.spawn): {names}")
+            self.broken(LEFT, f"left {len(left)} tasks behind (give them to run.spawn): {_names(left)}")
         elif self.run.scheduler.pending:
             self.broken(LEFT, f"left {self.run.scheduler.pending} timers behind")
         self.judge()
@@ -364,42 +363,13 @@ class Probe:
 
     def trace(self) -> list[str]:
         """What became of each request, in an order that does not depend on time."""
-        return sorted(
-            " | ".join((_request(each.request), *map(_request, each.below), _outcome(each)))
-            for each in self.offers.values()
-        )
+        return sorted(_line(each) for each in self.offers.values())
 
 
-def _changed(before: Request, after: Request) -> str:
-    """Names of the fields in which the two requests differ."""
-    fields: tuple[str, ...] = Request.__struct_fields__
-    return ", ".join(name for name in fields if getattr(before, name) != getattr(after, name))
+def _names(tasks: set[asyncio.Task[Any]]) -> str:
+    return ", ".join(sorted(cast(Any, task.get_coro()).__qualname__ for task in tasks))
 
 
-def _request(request: Request) -> str:
-    headers = "; ".join(f"{name}: {value}" for name, value in request.headers.pairs())
-    cookies: Mapping[str, str] = dict(sorted(request.cookies.items()))
-    sent = f"{request.method} {request.url} {request.body!r} ({headers}) {cookies or ''}"
-    return f"{sent} try {request.attempt} via {request.via} at {request.not_before:.4f} priority {request.priority}"
-
-
-def _outcome(offer: Offer) -> str:
-    return describe(offer.outcome, offer.body)
-
-
-def describe(outcome: Outcome | None, body: object = None) -> str:
-    """The outcome in words, alike for two that are alike."""
-    if isinstance(outcome, Response):
-        headers = "; ".join(f"{name}: {value}" for name, value in outcome.headers.pairs())
-        read = repr(body) if body is not None else repr(outcome.body) if outcome.stream is None else "a stream"
-        return _plain(f"{outcome.status} {outcome.url} ({headers}) {outcome.flags} {read}")
-    if isinstance(outcome, Failed):
-        return _plain(f"Failed {type(outcome.error).__name__}: {outcome.error}")
-    if isinstance(outcome, Dropped):
-        return f"Dropped: {outcome.reason}"
-    return "nothing" if outcome is None else f"Again ({outcome.reason}): {_request(outcome.next)}"
-
-
-def _plain(text: str) -> str:
-    """Without addresses in memory."""
-    return re.sub(r"0x[0-9a-fA-F]{6,}", "0x", text)
+def _line(offer: Offer) -> str:
+    sent = [describe_request(request) for request in (offer.request, *offer.below)]
+    return " | ".join((*sent, describe(offer.outcome, offer.body)))

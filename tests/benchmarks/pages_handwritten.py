@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import TextIO
 from urllib.parse import urldefrag, urljoin, urlsplit
 
@@ -61,7 +62,7 @@ async def crawl(start: str, feed: TextIO) -> int:
 
 
 def main() -> int:
-    with open(sys.argv[2], "w", encoding="utf-8") as feed:
+    with Path(sys.argv[2]).open("w", encoding="utf-8") as feed:
         return asyncio.run(crawl(sys.argv[1], feed))
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import scrapy.core.downloader.handlers.http11
 import scrapy.exporters
 import scrapy.extensions.feedexport
-import scrapy.spidermiddlewares.referer  # noqa: F401
+import scrapy.spidermiddlewares.referer
 from measured import measure
 from scrapy.crawler import CrawlerProcess
 

@@ -23,7 +23,7 @@ def parse(page: Any) -> Iterator[Any]:
 
 def main() -> int:
     crawl = Crawl(sys.argv[1], concurrency=32, per_host=32)
-    return crawl.pipe(ops.download(), ops.scrape(parse), ops.feed(sys.argv[2])).run().responses
+    return crawl.pipe(ops.download(), ops.scrape(parse), ops.feed(sys.argv[2])).run().pages
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ class Seen:
     line: str
     fields: list[tuple[str, str]]
     body: bytes
+    reader: asyncio.StreamReader
+
+    async def hung_up(self) -> None:
+        """Wait until the client closes the connection."""
+        await self.reader.read()
 
     def all(self, name: str) -> list[str]:
         return [value for field, value in self.fields if field.lower() == name.lower()]
@@ -76,7 +81,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen:
     line, *lines = head.rstrip("\r\n").split("\r\n")
     fields = [(name, value.strip()) for name, _, value in (each.partition(":") for each in lines)]
     length = next((int(value) for name, value in fields if name.lower() == "content-length"), 0)
-    return Seen(line, fields, await reader.readexactly(length))
+    return Seen(line, fields, await reader.readexactly(length), reader)
 
 
 @asynccontextmanager

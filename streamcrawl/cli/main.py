@@ -1,0 +1,124 @@
+"""The console script: `streamcrawl COMMAND …`. One command, one module beside this one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from streamcrawl.cli import bench, demo, fetch, graph, operators, run, shell
+from streamcrawl.cli.exits import FAILED, INTERRUPTED, USAGE, WrongUsage, one_line
+from streamcrawl.version import __version__
+
+EXAMPLES = """\
+examples:
+  streamcrawl demo                               crawl a small shop on this machine, to see it work
+  streamcrawl run quotes.py -O quotes.jsonl      run the crawl in quotes.py, its items into a file
+  streamcrawl run quotes.py --limit-pages 10     only the first pages
+  streamcrawl shell https://example.com/         try selectors on a page
+
+exit codes: 0 finished, 1 the crawl failed, 2 wrong usage, 130 interrupted
+"""
+
+
+class Command(Protocol):
+    """A module that is a command."""
+
+    HELP: str
+    """One line."""
+    DESCRIPTION: str
+    EXAMPLES: str
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+
+    @staticmethod
+    def execute(arguments: argparse.Namespace) -> int:
+        """Do it, and give the exit code. Heavy modules are imported here, not above."""
+        ...
+
+
+COMMANDS: dict[str, Command] = {
+    "run": run,
+    "demo": demo,
+    "fetch": fetch,
+    "shell": shell,
+    "graph": graph,
+    "operators": operators,
+    "bench": bench,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    plain = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(
+        prog="streamcrawl", description="A web crawler made of reactive streams.", epilog=EXAMPLES, formatter_class=plain
+    )
+    made.add_argument("--version", action="version", version=f"streamcrawl {__version__}")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            epilog=f"examples:\n{command.EXAMPLES}",
+            formatter_class=plain,
+        )
+        command.add_arguments(added)
+        added.set_defaults(execute=command.execute)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; nothing is raised.
+
+    Args:
+        argv: The arguments after the program's name; None: those of this process.
+    """
+    made = parser()
+    try:
+        arguments = made.parse_args(argv)
+    except SystemExit as end:  # argparse's way to end, after --help too
+        return end.code if isinstance(end.code, int) else 0
+    if arguments.command is None:
+        made.print_help(sys.stderr)
+        return USAGE
+    code = _executed(arguments)
+    return _flushed(code)
+
+
+def _executed(arguments: argparse.Namespace) -> int:
+    try:
+        return int(arguments.execute(arguments))
+    except WrongUsage as error:
+        return _told(arguments, error, USAGE)
+    except BrokenPipeError:
+        return FAILED  # who read us, `head` for example, has had enough
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        return _told(arguments, error, FAILED)
+
+
+def _told(arguments: argparse.Namespace, error: Exception, code: int) -> int:
+    if getattr(arguments, "log_level", None) == "debug":
+        import traceback
+
+        shown = error.__cause__ if isinstance(error, WrongUsage) and error.__cause__ is not None else error
+        traceback.print_exception(shown)
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return code
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or FAILED
+    return code

@@ -1,0 +1,121 @@
+"""How far a run is: one live line on a terminal, else a log line every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from streamcrawl.cli.lines import LOG, Lines
+from streamcrawl.cli.memory import resident
+
+if TYPE_CHECKING:
+    from streamcrawl.crawl.run import Run
+
+EVERY = 5.0
+"""Seconds between two log lines."""
+REDRAWN = 0.2
+"""Seconds between two states of the live line."""
+WINDOW = 5.0
+"""Seconds over which the rate is measured."""
+
+
+class Rate:
+    """Pages a second, lately."""
+
+    __slots__ = ("_run", "_samples")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._samples: deque[tuple[float, int]] = deque([(run.monotonic(), 0)])
+
+    def __call__(self) -> float:
+        now, samples = self._run.monotonic(), self._samples
+        samples.append((now, self._run.counts.pages))
+        while now - samples[0][0] > WINDOW and len(samples) > 2:
+            samples.popleft()
+        (start, before), (end, after) = samples[0], samples[-1]
+        return (after - before) / (end - start) if end > start else 0.0
+
+
+def how_far(run: Run, rate: float) -> str:
+    """Pages, items, rate, queue, failures and memory, in one line."""
+    counts = run.counts
+    errors = counts.callback_errors + run.stats.get("items_failed", 0) + run.stats.get("operator_errors", 0)
+    parts = [
+        f"{counts.pages:,} pages ({rate:.0f}/s)",
+        f"{counts.items:,} items",
+        f"{run.frontier.waiting:,} queued",
+        f"{counts.failed:,} failed",
+    ]
+    if errors:
+        parts.append(f"{errors:,} errors")
+    parts.append(f"{resident() / 1e6:.0f} MB")
+    if run.reason != "finished":
+        parts.append(f"stopping ({run.reason})")
+    return ", ".join(parts)
+
+
+@contextmanager
+def _every(run: Run, seconds: float, work: Callable[[], None]) -> Iterator[None]:
+    """Call `work` on the run's loop until the block is left."""
+    timer: asyncio.TimerHandle
+
+    def again() -> None:
+        nonlocal timer
+        timer = run.loop.call_later(seconds, again)
+        work()
+
+    timer = run.loop.call_later(seconds, again)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def logged(run: Run) -> Iterator[None]:
+    """A log line every 5 seconds."""
+    rate = Rate(run)
+    with _every(run, EVERY, lambda: LOG.info("%s", how_far(run, rate()))):
+        yield
+
+
+def has_terminal() -> bool:
+    """Whether stderr is a terminal that a line can be redrawn on."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+@contextmanager
+def drawn(run: Run, lines: Lines) -> Iterator[None]:
+    """One line at the bottom of the terminal; log lines, and what the flow prints to a terminal, go above it."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    console, rate, spinner = Console(stderr=True), Rate(run), Spinner("dots")
+
+    def line() -> Spinner:
+        spent = int(run.monotonic() - started)
+        text = f"{how_far(run, rate())}  {spent // 60}:{spent % 60:02}"
+        spinner.update(text=Text(text, no_wrap=True, overflow="ellipsis"))
+        return spinner
+
+    def above(text: str, level: int) -> None:
+        console.print(Text(text, style="red" if level >= 40 else "yellow" if level >= 30 else ""), soft_wrap=True)
+
+    started, before = run.monotonic(), lines.write
+    live = Live(
+        line(), console=console, auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty()
+    )
+    lines.write = above
+    try:
+        with live, _every(run, REDRAWN, lambda: live.update(line(), refresh=True)):
+            yield
+    finally:
+        lines.write = before

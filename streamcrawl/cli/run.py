@@ -1,0 +1,142 @@
+"""`streamcrawl run`: the crawl of a flow file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from streamcrawl.cli.exits import WrongUsage
+from streamcrawl.cli.flows import FLOW_HELP, flow_from
+from streamcrawl.cli.lines import LEVELS, logging_lines
+
+if TYPE_CHECKING:
+    from streamcrawl.crawl.crawl import Crawl
+
+HELP = "run the crawl in a Python file"
+DESCRIPTION = """\
+Run the crawl in a Python file. Progress, failures and the summary go to stderr; stdout is for items.
+Ctrl-C once: no new requests, what is under way is finished and written; twice: stop now."""
+EXAMPLES = """\
+  streamcrawl run quotes.py -O quotes.jsonl             overwrite quotes.jsonl with the items
+  streamcrawl run shop.py:books -o all.csv -o -         append to all.csv, and to stdout
+  streamcrawl run quotes.py --limit-pages 10 --quiet    ten pages, and only errors on stderr
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `streamcrawl run` takes."""
+    parser.add_argument("flow", metavar="PATH.py[:name]", help=FLOW_HELP)
+    parser.add_argument(
+        "-o",
+        dest="feeds",
+        action="append",
+        type=lambda uri: (uri, "append"),
+        default=[],
+        metavar="FILE",
+        help="append the items to FILE (.jsonl, .json, .csv; - for stdout), beside what the flow writes itself; may be repeated",
+    )
+    parser.add_argument(
+        "-O",
+        dest="feeds",
+        action="append",
+        type=lambda uri: (uri, "overwrite"),
+        metavar="FILE",
+        help="the same, but overwrite FILE",
+    )
+    add_limits(parser)
+    parser.add_argument(
+        "--concurrency", type=positive, metavar="N", help="requests at once; with one start host also to that host"
+    )
+    parser.add_argument(
+        "--scope", metavar="S", help="where links may lead: host, domain, any, or domain names with commas between"
+    )
+    add_loudness(parser)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """--limit-pages and --limit-items."""
+    parser.add_argument("--limit-pages", type=positive, metavar="N", help="end after N pages")
+    parser.add_argument("--limit-items", type=positive, metavar="N", help="end after N items")
+
+
+def add_loudness(parser: argparse.ArgumentParser) -> None:
+    """--quiet or --log-level."""
+    loud = parser.add_mutually_exclusive_group()
+    loud.add_argument("--quiet", "-q", action="store_true", help="only errors on stderr: no progress, no summary")
+    loud.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        metavar="L",
+        help=f"{', '.join(LEVELS)}; info if left out, debug tells every request and shows tracebacks",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number, 1 or more."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return number
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the flow; the exit code says how it went."""
+    from streamcrawl.cli.watching import level_of, watched
+
+    with logging_lines(level_of(arguments)) as lines, flow_from(arguments.flow) as crawl:
+        return watched(adapted(crawl, arguments), lines, quiet=arguments.quiet)
+
+
+def adapted(crawl: Crawl[Any], arguments: argparse.Namespace) -> Crawl[Any]:
+    """The flow's crawl as the command line wants it. Raises: WrongUsage."""
+    if crawl.pipes.download is None:
+        raise WrongUsage(f"{arguments.flow}: the crawl has no ops.download() in its pipe")
+    changes: dict[str, Any] = {}
+    if arguments.concurrency is not None:
+        changes["concurrency"] = arguments.concurrency
+        if has_one_host(crawl):
+            changes["per_host"] = max(arguments.concurrency, crawl.options.per_host)
+    if arguments.scope is not None:
+        names = arguments.scope.split(",")
+        changes["scope"] = names[0].strip() if len(names) == 1 else tuple(name.strip() for name in names)
+    for name in ("limit_pages", "limit_items"):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name)
+    try:
+        return with_feeds(crawl.replace(**changes), arguments.feeds)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from error
+
+
+def has_one_host(crawl: Crawl[Any]) -> bool:
+    """Whether it is known that all start requests go to one host."""
+    from streamcrawl.core import Request
+    from streamcrawl.urls import host_of, normalize
+
+    start = crawl.start_source
+    if isinstance(start, (str, Request)):
+        return True
+    if not isinstance(start, (list, tuple, set, frozenset)):
+        return False  # it is not asked before the crawl asks it
+    urls = [each.url if isinstance(each, Request) else str(each) for each in start]
+    return len({host_of(normalize(url)) for url in urls}) == 1
+
+
+def with_feeds(crawl: Crawl[Any], feeds: list[tuple[str, Any]]) -> Crawl[Any]:
+    """The crawl with more feeds at its end. Raises: ValueError if two feeds would write over one another."""
+    from streamcrawl import operators as ops
+
+    for uri, mode in feeds:
+        crawl = crawl.pipe(ops.feed(uri, mode="overwrite" if uri == "-" else mode))
+    targets: set[str] = set()
+    for operator in crawl.operators:
+        target = getattr(operator, "target", None)
+        if isinstance(target, str):
+            if target in targets:
+                raise ValueError(f"two feeds write to {getattr(operator, 'uri', target)}: the flow has one, or it is given twice")
+            targets.add(target)
+    return crawl

@@ -1,0 +1,84 @@
+"""A crawl run for somebody who looks on: its progress, its failures, its summary, its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+
+from streamcrawl.cli.exits import FAILED, FINISHED, INTERRUPTED, one_line
+from streamcrawl.cli.lines import LOG, Lines
+from streamcrawl.cli.progress import drawn, has_terminal, logged
+from streamcrawl.cli.telling import tell
+from streamcrawl.crawl.crawl import Crawl
+from streamcrawl.crawl.run import Run
+from streamcrawl.crawl.summary import Summary
+
+
+def level_of(arguments: argparse.Namespace) -> str:
+    """The level of the log lines."""
+    return "error" if arguments.quiet else arguments.log_level
+
+
+def watched(crawl: Crawl[Any], lines: Lines, *, quiet: bool = False) -> int:
+    """Run `crawl` to its end and give the exit code.
+
+    Args:
+        crawl: What to run.
+        lines: The handler of log lines; the live line must not be torn by them.
+        quiet: Nothing but errors is shown.
+    """
+    runs: list[Run] = []
+    error: Exception | None = None
+    with ExitStack() as ends:
+
+        def on_start(run: Run) -> None:
+            runs.append(run)
+            tell(run)
+            if not quiet:
+                draws = has_terminal() and not (sys.stdout.isatty() and writes_to_stdout(crawl))
+                ends.enter_context(drawn(run, lines) if draws else logged(run))
+
+        try:
+            crawl.run(on_start)
+        except Exception as raised:
+            error = raised
+    summary = runs[0].summary if runs else None
+    if summary is None:
+        raise error or RuntimeError("the run ended without a summary")
+    return _told(summary, error, quiet)
+
+
+def writes_to_stdout(crawl: Crawl[Any]) -> bool:
+    """Whether a feed of the crawl goes to stdout."""
+    return any(getattr(operator, "uri", None) == "-" for operator in crawl.operators)
+
+
+def _told(summary: Summary, error: Exception | None, quiet: bool) -> int:
+    if not quiet and (error is None or summary.counts.offered.total):
+        # The error stands below, as the last line.
+        print(msgspec.structs.replace(summary, error=None), file=sys.stderr)
+    if error is not None:
+        LOG.debug("the run was stopped by", exc_info=error)
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return FAILED
+    if summary.reason == "interrupted":
+        return INTERRUPTED
+    if not summary.ok:
+        print(f"error: {_trouble(summary)}", file=sys.stderr)
+        return FAILED
+    return FINISHED
+
+
+def _trouble(summary: Summary) -> str:
+    """Why a run that came to its end is no success."""
+    kinds = {
+        "in callbacks": summary.counts.callback_errors,
+        "on items": summary.stats.get("items_failed", 0),
+        "in operators": summary.stats.get("operator_errors", 0),
+    }
+    told = [f"{count} {'error' if count == 1 else 'errors'} {where}" for where, count in kinds.items() if count]
+    return ", ".join(told) or "no page was reached"

@@ -1,0 +1,280 @@
+"""The laws of DESIGN §3 by example: reactivex's operators on every edge, each ends as the laws say, none hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import reactivex
+from reactivex import Observable
+from reactivex import operators as rx
+
+from streamcrawl import Crawl, Request, Response, Summary
+from streamcrawl import operators as ops
+from streamcrawl.errors import LawBroken, OperatorError
+from streamcrawl.events import CallbackFailed, Event, ItemFailed, OutsideExtent, RequestDropped, RequestFailed
+from streamcrawl.testing.fake_fetch import FakeFetch, page
+from streamcrawl.testing.virtual_time import run_virtual
+
+PAGES = 6
+SITE = {
+    "http://a.test/": page(links=[f"/{n}" for n in range(1, PAGES)]),
+    **{f"http://a.test/{n}": page(f"<h1>{n}</h1>") for n in range(1, PAGES)},
+}
+
+Op = Callable[[Observable[Any]], Observable[Any]]
+
+
+def parse(response: Response) -> Iterator[Any]:
+    yield {"url": response.url}
+    yield from response.follow_all(css="a")
+
+
+async def crawl(start: Any, *, requests: tuple[Op, ...] = (), outcomes: tuple[Op, ...] = (), items: tuple[Op, ...] = ()) -> tuple[Summary, list[Any], list[Event]]:
+    """Run the site through operators on its edges; gives the summary, what came out, and the events."""
+    fetch = FakeFetch(SITE, latency=1.0)
+    download = ops.download(*ops.default_layers(robots_txt=None, retry=None), fetch=fetch)
+    flow = Crawl(start, concurrency=2).pipe(*requests, download, *outcomes, ops.scrape(parse), *items)
+    out: list[Any] = []
+    events: list[Event] = []
+    run = flow.start(on_item=out.append)
+    run.events.subscribe(events.append)
+    return await run, out, events
+
+
+def go(start: Any = "http://a.test/", **edges: tuple[Op, ...]) -> tuple[Summary, list[Any], list[Event]]:
+    summary, out, events = run_virtual(crawl(start, **edges))
+    assert summary.balanced, str(summary)
+    return summary, out, events
+
+
+def boom(element: Any) -> Any:
+    raise KeyError("author")
+
+
+def picky(element: Any) -> Any:
+    url = element["url"] if isinstance(element, dict) else element.url
+    if url.endswith("/3"):
+        raise KeyError("author")
+    return element
+
+
+def test_without_operators_every_page_comes_out_once() -> None:
+    summary, out, _ = go()
+    assert sorted(item["url"] for item in out) == sorted(SITE)
+    assert summary.pages == PAGES
+    assert summary.ok
+
+
+# -- the edges of requests and of outcomes: one in, one out -----------------------------------------------------------
+
+EDGES = ("requests", "outcomes")
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_what_a_filter_swallows_is_dropped_with_its_name(edge: str) -> None:
+    summary, out, events = go(**{edge: (rx.filter(lambda element: not element.url.endswith("/3")),)})
+    assert len(out) == PAGES - 1
+    reasons = [event.dropped.reason for event in events if isinstance(event, RequestDropped)]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("swallowed by filter(<lambda> at test_laws_by_example.py")
+    assert summary.dropped == 1
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_filter_that_swallows_everything_ends_the_crawl(edge: str) -> None:
+    summary, out, _ = go(**{edge: (rx.filter(lambda _: False),)})
+    assert out == []
+    assert (summary.dropped, summary.pages, summary.reason) == (1, 0, "finished")
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_distinct_drops_what_is_not(edge: str) -> None:
+    summary, out, _ = go(**{edge: (rx.distinct(lambda element: len(element.url)),)})
+    assert len(out) == 2
+    assert summary.dropped == PAGES - 2
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_take_ends_the_run_like_a_limit(edge: str) -> None:
+    summary, out, _ = go(**{edge: (rx.take(2),)})
+    assert len(out) == 2
+    assert summary.reason.startswith("take")
+    assert summary.ok
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("operator", [rx.delay(1.0), rx.debounce(0.5)], ids=["delay", "debounce"])
+def test_one_that_emits_later_stops_the_run_and_is_named(edge: str, operator: Op) -> None:
+    async def slowly() -> AsyncIterator[str]:
+        yield "http://a.test/"
+        await asyncio.sleep(60.0)
+        yield "http://a.test/1"
+
+    summary, _, _ = go(slowly(), **{edge: (operator,)})
+    assert isinstance(summary.error, LawBroken)
+    assert "with no input in hand" in str(summary.error)
+    assert any(name in str(summary.error) for name in ("delay", "debounce"))
+    summary, _, _ = go(**{edge: (operator,)})
+    assert (summary.dropped, summary.ok) == (1, False)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("operator", [rx.flat_map, rx.concat_map], ids=["flat_map", "concat_map"])
+def test_one_output_each_is_fine_and_a_second_stops_the_run(edge: str, operator: Any) -> None:
+    summary, out, _ = go(**{edge: (operator(reactivex.just),)})
+    assert len(out) == PAGES
+    summary, _, _ = go(**{edge: (operator(lambda element: reactivex.of(element, element)),)})
+    assert isinstance(summary.error, LawBroken)
+    assert "a second output" in str(summary.error)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_scan_that_gives_one_for_one_is_fine(edge: str) -> None:
+    _, out, _ = go(**{edge: (rx.scan(lambda _, element: element),)})
+    assert len(out) == PAGES
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_zip_ends_the_run_with_its_partner_and_pairs_do_not_go_on(edge: str) -> None:
+    summary, out, _ = go(**{edge: (rx.zip(reactivex.of(1, 2)), rx.map(lambda pair: pair[0]))})
+    assert len(out) == 2
+    assert summary.reason.startswith("zip")
+    summary, _, _ = go(**{edge: (rx.zip(reactivex.of(1, 2)),)})
+    assert isinstance(summary.error, LawBroken)
+    assert "a tuple" in str(summary.error)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_start_with_has_no_input_in_hand(edge: str) -> None:
+    first: Any = Request("http://a.test/9")
+    summary, _, _ = go(**{edge: (rx.start_with(first),)})
+    assert isinstance(summary.error, LawBroken)
+    assert "start_with" in str(summary.error)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_one_element_that_raises_is_that_elements_failure(edge: str) -> None:
+    summary, out, events = go(**{edge: (rx.map(picky),)})
+    assert len(out) == PAGES - 1
+    failed = [event.failed for event in events if isinstance(event, RequestFailed)]
+    assert [each.request.url for each in failed] == ["http://a.test/3"]
+    assert isinstance(failed[0].error, OperatorError)
+    assert "map(picky at test_laws_by_example.py" in str(failed[0].error)
+    assert summary.failed == 1
+
+
+@pytest.mark.parametrize("edge", [*EDGES, "items"])
+def test_strict_stops_at_the_first_failure(edge: str) -> None:
+    summary, _, _ = go(**{edge: (ops.strict(rx.map(picky)),)})
+    assert isinstance(summary.error, OperatorError)
+    assert "picky" in str(summary.error)
+
+
+@pytest.mark.parametrize("edge", [*EDGES, "items"])
+def test_an_operator_that_always_raises_does_not_hang(edge: str) -> None:
+    summary, out, _ = go(**{edge: (rx.do_action(boom),)})
+    assert out == []
+    assert summary.reason == "finished"
+    assert not summary.ok
+
+
+@pytest.mark.parametrize("edge", [*EDGES, "items"])
+def test_one_that_fails_when_it_is_subscribed_stops_the_run(edge: str) -> None:
+    summary, _, _ = go(**{edge: (lambda _: reactivex.throw(ValueError("broken")),)})
+    assert isinstance(summary.error, OperatorError)
+    assert "broken" in str(summary.error)
+
+
+@pytest.mark.parametrize("edge", [*EDGES, "items"])
+def test_map_async_may_stand_anywhere(edge: str) -> None:
+    async def later(element: Any) -> Any:
+        await asyncio.sleep(3.0)
+        return picky(element)
+
+    summary, out, _ = go(**{edge: (ops.map_async(later, 2),)})
+    assert len(out) == PAGES - 1
+    assert summary.failed + summary.stats.get("items_failed", 0) == 1
+
+
+# -- the edge of items: swallow, multiply, hold -----------------------------------------------------------------------
+
+
+def test_items_may_be_filtered_and_multiplied() -> None:
+    _, out, _ = go(items=(rx.filter(lambda item: not item["url"].endswith("/3")),))
+    assert len(out) == PAGES - 1
+    for operator in (rx.flat_map, rx.concat_map):
+        _, out, _ = go(items=(operator(lambda item: reactivex.of(item, item)),))
+        assert len(out) == 2 * PAGES
+    _, out, _ = go(items=(rx.scan(lambda count, _: count + 1, 0),))
+    assert out == list(range(1, PAGES + 1))
+    _, out, _ = go(items=(rx.distinct(lambda item: len(item["url"])),))
+    assert len(out) == 2
+    _, out, _ = go(items=(rx.zip(reactivex.of(1, 2)),))
+    assert [number for _, number in out] == [1, 2]
+
+
+def test_items_swallowed_altogether() -> None:
+    summary, out, _ = go(items=(rx.filter(lambda _: False),))
+    assert out == []
+    assert (summary.pages, summary.reason) == (PAGES, "finished")
+
+
+def test_take_on_items_ends_the_run() -> None:
+    summary, out, _ = go(items=(rx.take(2),))
+    assert len(out) == 2
+    assert summary.reason.startswith("take")
+
+
+@pytest.mark.parametrize(
+    ("operator", "count"),
+    [(rx.delay(5.0), PAGES), (rx.debounce(0.5), 4), (rx.start_with({"url": "first"}), PAGES + 1)],
+    ids=["delay", "debounce", "start_with"],
+)
+def test_items_that_come_outside_any_extent_arrive_and_are_told_once(operator: Op, count: int) -> None:
+    _, out, events = go(items=(operator,))
+    assert len(out) == count
+    if "start_with" not in str(operator):
+        told = [event.operator for event in events if isinstance(event, OutsideExtent)]
+        assert len(told) <= 1
+    _, out, events = go(items=(ops.at_most_once(operator),))
+    assert len(out) == count
+    assert not [event for event in events if isinstance(event, OutsideExtent)]
+
+
+def test_an_item_on_which_an_operator_raises_is_lost_alone() -> None:
+    summary, out, events = go(items=(rx.filter(lambda item: item["author"]),))
+    assert out == []
+    failed = [event for event in events if isinstance(event, ItemFailed)]
+    assert len(failed) == PAGES
+    assert "KeyError: 'author'" in str(failed[0].error)
+    assert summary.stats["items_failed"] == PAGES
+    assert not summary.ok
+
+
+def test_to_list_comes_at_the_end() -> None:
+    _, out, _ = go(items=(rx.to_list(),))
+    assert len(out) == 1
+    assert len(out[0]) == PAGES
+
+
+def test_a_callback_that_breaks_off_keeps_what_it_yielded() -> None:
+    def broken(response: Response) -> Iterator[Any]:
+        yield {"n": 1}
+        yield 42
+
+    async def main() -> tuple[Summary, list[Any], list[Event]]:
+        fetch = FakeFetch(SITE)
+        flow = Crawl("http://a.test/").pipe(ops.download(fetch=fetch), ops.scrape(broken))
+        out: list[Any] = []
+        events: list[Event] = []
+        run = flow.start(on_item=out.append)
+        run.events.subscribe(events.append)
+        return await run, out, events
+
+    summary, out, events = run_virtual(main())
+    assert out == [{"n": 1}]
+    assert "yielded 42, a int" in str(next(event.error for event in events if isinstance(event, CallbackFailed)))
+    assert (summary.counts.callback_errors, summary.ok, summary.balanced) == (1, False, True)

@@ -1,0 +1,400 @@
+"""Tests of ops.robots_txt."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from reactivex.subject import Subject
+from through import Spy, piped, through
+
+from streamcrawl import robots
+from streamcrawl.core import Dropped, Outcome, Request
+from streamcrawl.errors import ConnectError, FetchTimeout
+from streamcrawl.events import Notice
+from streamcrawl.headers import Headers
+from streamcrawl.operators.download import download
+from streamcrawl.operators.redirect import redirect
+from streamcrawl.operators.retry import retry
+from streamcrawl.operators.robots_txt import robots_txt
+from streamcrawl.response import Response
+from streamcrawl.robots import PARSED, RobotsParsed, RobotsRules
+from streamcrawl.testing.fake_fetch import Answer, FakeFetch, page
+from streamcrawl.testing.virtual_time import run_virtual
+
+HOST = "http://a.example"
+RULES = "User-agent: *\nDisallow: /private\n"
+PAGES: dict[str, Answer] = {"/a": "a", "/private": "private", "/b": "b"}
+
+
+def told(outcomes: list[Outcome]) -> dict[str, str]:
+    """What became of each path: "200", or why it was dropped."""
+    return {
+        outcome.request.url.removeprefix(HOST): (
+            outcome.reason if isinstance(outcome, Dropped) else str(getattr(outcome, "status", outcome))
+        )
+        for outcome in outcomes
+    }
+
+
+def moved(to: str) -> Response:
+    return page(status=301, headers={"Location": to})
+
+
+OBEYED = {"/a": "200", "/private": "robots.txt"}
+OPEN = {"/a": "200", "/private": "200"}
+CLOSED = {"/a": "robots.txt unreachable", "/private": "robots.txt unreachable"}
+
+STATES: dict[str, tuple[Answer, dict[str, str]]] = {
+    "200": (RULES, OBEYED),
+    "206": (page(RULES, status=206), OBEYED),
+    "empty": (b"", OPEN),
+    "204": (page(status=204), OPEN),
+    "a page instead": ("<html><body>Disallow: /</body></html>", OPEN),
+    "nothing for us": ("User-agent: otherbot\nDisallow: /\n", OPEN),
+    "everything": ("User-agent: *\nDisallow: /\n", {"/a": "robots.txt", "/private": "robots.txt"}),
+    "300": (page(status=300), OPEN),
+    "401": (page(status=401), OPEN),
+    "403": (page("User-agent: *\nDisallow: /", status=403), OPEN),
+    "404": (page(status=404), OPEN),
+    "410": (page(status=410), OPEN),
+    "429": (page(status=429), CLOSED),
+    "500": (page(RULES, status=500), CLOSED),
+    "503": (page(status=503), CLOSED),
+    "599": (page(status=599), CLOSED),
+    "timeout": (FetchTimeout("no answer"), CLOSED),
+    "refused": (ConnectError("refused"), CLOSED),
+    "redirect": (moved("/rules.txt"), OBEYED),
+    "to another host": (moved("http://b.example/rules.txt"), OBEYED),
+    "to another robots.txt": (moved("http://b.example/robots.txt"), OBEYED),
+    "in a circle": (moved("/robots.txt?again"), OPEN),
+    "to nothing": (moved("/nowhere"), OPEN),
+    "byte order mark": ("\ufeff" + RULES, OBEYED),
+    "utf-16": (RULES.encode("utf-16"), OBEYED),
+    "latin-1": ("# für alle\nUser-agent: *\nDisallow: /private\nDisallow: /é\n".encode("latin-1"), OBEYED),
+    "nul bytes": (b"\0\0\xff\xfe\n" + RULES.encode(), OBEYED),
+    "mac line ends": (RULES.replace("\n", "\r"), OBEYED),
+    "huge": (RULES.encode() + b"# filler\n" * 100_000 + b"Disallow: /\n", OBEYED),
+    "cut in a rule": (RULES.encode().ljust(PARSED - 11, b"\n") + b"Disallow: /archive/old\n", OBEYED),
+    "one endless line": (b"Disallow: /" + b"a" * PARSED, OPEN),
+}
+
+
+@pytest.mark.parametrize(("answer", "expected"), STATES.values(), ids=STATES)
+def test_what_an_answer_means(answer: Answer, expected: dict[str, str]) -> None:
+    site: dict[str, Answer] = {
+        **PAGES,
+        f"{HOST}/robots.txt": answer,
+        "/robots.txt": RULES,
+        "/rules.txt": RULES,
+        "/robots.txt?again": moved("/robots.txt"),
+    }
+    outcomes = through(robots_txt(), redirect(), to=[HOST + "/a", HOST + "/private"], fetch=FakeFetch(site))
+    assert told(outcomes) == expected
+
+
+def test_a_retry_is_waited_for() -> None:
+    fetch = FakeFetch({**PAGES, "/robots.txt": [page(status=503), ConnectError("no"), RULES]})
+    outcomes = through(robots_txt(), retry(), to=[HOST + "/a", HOST + "/private"], fetch=fetch)
+    assert told(outcomes) == OBEYED
+    assert fetch.hits[HOST + "/robots.txt"] == 3
+
+
+def test_one_question_for_each_host_while_its_other_requests_wait() -> None:
+    spy = Spy()
+    fetch = FakeFetch({**PAGES, "/robots.txt": RULES}, latency=5)
+    hosts = ["http://a.example", "https://a.example", "http://a.example:81"]
+    urls = [host + path for host in hosts for path in ("/a", "/b", "/private")]
+    outcomes = through(robots_txt(), to=urls, fetch=fetch, spy=spy)
+    assert sorted(fetch.urls[:3]) == sorted(host + "/robots.txt" for host in hosts)
+    assert fetch.times == [0.0] * 3 + [5.0] * 6
+    assert sum(isinstance(outcome, Dropped) for outcome in outcomes) == 3
+    assert spy.hosts[:3] == [("close", host) for host in hosts]
+    assert sorted(spy.hosts[3:]) == sorted(("open", host) for host in hosts)
+
+
+def test_the_question_is_a_request_of_its_own() -> None:
+    spy = Spy()
+    asked = Request(HOST + "/a", headers=Headers({"User-Agent": "own/1", "Cookie": "secret"}), site=HOST, slot="slow")
+    through(robots_txt(), to=[asked], fetch=FakeFetch({**PAGES, "/robots.txt": RULES}), spy=spy)
+    question = spy.sent[0]
+    assert question.url == HOST + "/robots.txt"
+    assert question.headers == Headers({"User-Agent": "own/1"})
+    assert (question.dont_filter, question.callback, question.slot, question.site) == (True, None, "slow", HOST)
+    assert question.priority > asked.priority
+    assert question.lease is not None
+    assert question.lease.parent is spy.sent[1].lease
+
+
+@pytest.mark.parametrize("url", ["file:///a", "data:text/plain,hello", "ftp://a.example/a"])
+def test_other_schemes_have_no_robots_txt(url: str) -> None:
+    fetch = FakeFetch({"/robots.txt": "User-agent: *\nDisallow: /"})
+    (outcome,) = through(robots_txt(), to=[url], fetch=fetch)
+    assert isinstance(outcome, Response)
+    assert fetch.urls == [url]
+
+
+@pytest.mark.parametrize("answer", ["User-agent: *\nDisallow: /", page(status=500)])
+def test_a_robots_txt_that_you_ask_for_passes(answer: Answer) -> None:
+    fetch = FakeFetch({"/robots.txt": answer})
+    alone = through(robots_txt(), to=[HOST + "/robots.txt"], fetch=fetch)
+    assert isinstance(alone[0], Response)
+    assert fetch.urls == [HOST + "/robots.txt"]
+    after = piped(download(robots_txt(), fetch=fetch), to=[Request(HOST + "/a"), Request(HOST + "/robots.txt")])
+    assert sorted(type(outcome).__name__ for outcome in after) == ["Dropped", "Response"]
+
+
+AGENTS = (
+    "User-agent: shop\nDisallow: /a\n\nUser-agent: streamcrawl\nDisallow: /b\n\nUser-agent: *\nDisallow: /private\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("argument", "header", "forbidden"),
+    [
+        (None, None, {"/b"}),
+        (None, "Shop/2.0 (+http://shop.example)", {"/a"}),
+        (None, "Mozilla/5.0 (compatible; shop/2.0)", {"/a"}),
+        (None, "unknown/1", {"/private"}),
+        ("shop", "unknown/1", {"/a"}),
+        ("workshop", None, {"/private"}),
+    ],
+)
+def test_whose_rules_hold(argument: str | None, header: str | None, forbidden: set[str]) -> None:
+    headers = Headers({"User-Agent": header} if header else {})
+    requests = [Request(HOST + path, headers=headers) for path in PAGES]
+    outcomes = through(robots_txt(user_agent=argument), to=requests, fetch=FakeFetch({**PAGES, "/robots.txt": AGENTS}))
+    assert {path for path, end in told(outcomes).items() if end == "robots.txt"} == forbidden
+
+
+@pytest.mark.parametrize(
+    ("line", "max_delay", "rate"),
+    [
+        ("Crawl-delay: 2.5", 60.0, [2.5]),
+        ("Crawl-delay: 3600", 60.0, [60.0]),
+        ("Crawl-delay: 3600", 7.0, [7.0]),
+        ("Crawl-delay: 5", 0.0, []),
+        ("Crawl-delay: 0", 60.0, []),
+        ("Crawl-delay: soon", 60.0, []),
+        ("", 60.0, []),
+    ],
+)
+def test_crawl_delay(line: str, max_delay: float, rate: list[float]) -> None:
+    spy = Spy()
+    fetch = FakeFetch({**PAGES, "/robots.txt": f"User-agent: *\n{line}\n"})
+    through(robots_txt(max_delay=max_delay), to=[HOST + "/a"], fetch=fetch, spy=spy)
+    assert [told for told in spy.hosts if told[0] == "set_rate"] == [("set_rate", HOST, delay) for delay in rate]
+
+
+def test_what_is_counted_and_told() -> None:
+    spy = Spy()
+    site: dict[str, Answer] = {
+        **PAGES,
+        "/robots.txt": RULES + "Sitemap: http://a.example/map.xml\n",
+        "http://b.example/robots.txt": page(status=500),
+        "http://c.example/robots.txt": ConnectError("refused"),
+    }
+    urls = [HOST + "/a", HOST + "/private", "http://b.example/a", "http://c.example/a"]
+    through(spy.layer, robots_txt(), to=urls, fetch=FakeFetch(site))
+    counted = {key.removeprefix("robotstxt/"): n for key, n in spy.stats.items() if key.startswith("robotstxt/")}
+    assert counted == {
+        "request_count": 3,
+        "response_count": 2,
+        "response_status_count/200": 1,
+        "response_status_count/500": 1,
+        "exception_count/ConnectError": 1,
+        "forbidden": 3,
+    }
+    (parsed,) = [event for event in spy.events if isinstance(event, RobotsParsed)]
+    assert (parsed.host, parsed.url) == (HOST, HOST + "/robots.txt")
+    assert parsed.rules.sitemaps == ("http://a.example/map.xml",)
+    assert [event.text for event in spy.events if isinstance(event, Notice)] == [
+        "no robots.txt from http://b.example (status 500): nothing of the host is fetched for 600 s",
+        "no robots.txt from http://c.example (ConnectError: refused): nothing of the host is fetched for 600 s",
+    ]
+
+
+def at_times(fetch: FakeFetch, layer: Any, *times: float) -> list[str]:
+    """What became of /private when it was asked for at these times."""
+
+    async def main() -> list[str]:
+        source: Subject[Request] = Subject()
+        ends: list[Outcome] = []
+        subscription = source.pipe(download(layer, fetch=fetch)).subscribe(ends.append)
+        for at in times:
+            await asyncio.sleep(at - asyncio.get_running_loop().time())
+            source.on_next(Request(HOST + "/private"))
+        await asyncio.sleep(1)
+        subscription.dispose()
+        return [end.reason if isinstance(end, Dropped) else "passed" for end in ends]
+
+    return run_virtual(main)
+
+
+DAY = 86_400.0
+
+
+def test_an_answer_holds_for_a_day() -> None:
+    fetch = FakeFetch({**PAGES, "/robots.txt": [RULES, page(status=404), RULES]})
+    ends = at_times(fetch, robots_txt(), 1, DAY - 1, DAY + 2, 2 * DAY + 1, 2 * DAY + 4)
+    assert ends == ["robots.txt", "robots.txt", "passed", "passed", "robots.txt"]
+    assert fetch.hits[HOST + "/robots.txt"] == 3
+
+
+def test_no_answer_is_asked_for_again_sooner() -> None:
+    fetch = FakeFetch({**PAGES, "/robots.txt": [ConnectError("no"), page(status=503), page(status=404)]})
+    ends = at_times(fetch, robots_txt(unreachable_ttl=100), 1, 90, 102, 150, 203)
+    assert ends == ["robots.txt unreachable"] * 4 + ["passed"]
+    assert fetch.hits[HOST + "/robots.txt"] == 3
+
+
+@pytest.mark.parametrize(("first", "end"), [(RULES, "robots.txt"), (page(status=404), "passed")])
+def test_an_older_answer_holds_while_there_is_no_new_one(first: Answer, end: str) -> None:
+    fetch = FakeFetch({**PAGES, "/robots.txt": [first, page(status=500), page(status=500), RULES]})
+    ends = at_times(fetch, robots_txt(), 1, DAY + 2, DAY + 500, DAY + 603, DAY + 1300)
+    assert ends == [end] * 4 + ["robots.txt"]
+    assert fetch.hits[HOST + "/robots.txt"] == 4
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots, "HOSTS", 2)
+    fetch = FakeFetch({"/robots.txt": "", "/": "home"})
+
+    async def main() -> None:
+        source: Subject[Request] = Subject()
+        subscription = source.pipe(download(robots_txt(), fetch=fetch)).subscribe()
+        for name in "a", "b", "a", "c", "a", "b":
+            await asyncio.sleep(1)
+            source.on_next(Request(f"http://{name}.example/"))
+        await asyncio.sleep(1)
+        subscription.dispose()
+
+    run_virtual(main)
+    asked = [url[7] for url in fetch.urls if url.endswith("robots.txt")]
+    assert asked == ["a", "b", "c", "b"]
+
+
+def test_a_cancelled_question_is_asked_again() -> None:
+    spy = Spy()
+    fetch = FakeFetch({**PAGES, "/robots.txt": RULES}, latency=10)
+
+    async def cancel() -> None:
+        await asyncio.sleep(5)
+        (question,) = [task for task in asyncio.all_tasks() if "_learn" in repr(task.get_coro())]
+        question.cancel()
+
+    async def main() -> dict[str, str]:
+        source: Subject[Request] = Subject()
+        found: list[Outcome] = []
+        subscription = source.pipe(download(robots_txt(), spy.layer, fetch=fetch)).subscribe(found.append)
+        await asyncio.sleep(0)
+        for path in "/a", "/private":
+            source.on_next(Request(HOST + path))
+        await cancel()
+        await asyncio.sleep(100)
+        subscription.dispose()
+        return told(found)
+
+    assert run_virtual(main) == OBEYED
+    assert [url for url in fetch.urls if url.endswith("robots.txt")] == [HOST + "/robots.txt"] * 2
+    assert [call for call, *_ in spy.hosts] == ["close", "open"] * 2
+
+
+class _Rules:
+    sitemaps = ()
+
+    def allowed(self, url: str, agent: str) -> bool:
+        return "b" not in url.removeprefix(HOST)
+
+    def crawl_delay(self, agent: str) -> float | None:
+        return None
+
+
+def test_a_parser_of_your_own() -> None:
+    seen: list[tuple[bytes, str]] = []
+
+    def parser(body: bytes, url: str) -> RobotsRules:
+        seen.append((body, url))
+        return _Rules()
+
+    outcomes = through(
+        robots_txt(parser=parser), to=[HOST + path for path in PAGES], fetch=FakeFetch({**PAGES, "/robots.txt": RULES})
+    )
+    assert told(outcomes) == {"/a": "200", "/private": "200", "/b": "robots.txt"}
+    assert seen == [(RULES.encode(), HOST + "/robots.txt")]
+
+
+def test_a_parser_that_raises_risks_nothing() -> None:
+    def parser(body: bytes, url: str) -> RobotsRules:
+        raise KeyError("bug")
+
+    spy = Spy()
+    fetch = FakeFetch({**PAGES, "/robots.txt": RULES})
+    outcomes = through(spy.layer, robots_txt(parser=parser), to=[HOST + "/a"], fetch=fetch)
+    assert told(outcomes) == {"/a": "robots.txt unreachable"}
+    assert "KeyError: 'bug'" in "".join(event.text for event in spy.events if isinstance(event, Notice))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"ttl": 0}, {"ttl": float("nan")}, {"unreachable_ttl": -1}, {"max_delay": -0.1}, {"user_agent": " "}],
+)
+def test_bad_arguments_are_refused_when_built(arguments: dict[str, Any]) -> None:
+    (name,) = arguments
+    with pytest.raises(ValueError, match=rf"robots_txt\(.*{name}="):
+        robots_txt(**arguments)
+
+
+def test_two_runs_share_nothing() -> None:
+    layer = robots_txt()
+    fetch = FakeFetch({**PAGES, "/robots.txt": [RULES, ""]})
+    first = through(layer, to=[HOST + "/private"], fetch=fetch)
+    second = through(layer, to=[HOST + "/private"], fetch=fetch)
+    assert (told(first), told(second)) == ({"/private": "robots.txt"}, {"/private": "200"})
+
+
+class _Site(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = RULES.encode() if self.path == "/robots.txt" else b"page"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as http.server has it
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Site) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+def test_over_a_real_connection(server: str) -> None:
+    ends: dict[str, str] = {}
+
+    async def main() -> None:
+        done = asyncio.Event()
+        source: Subject[Request] = Subject()
+        source.pipe(download(robots_txt())).subscribe(
+            lambda outcome: ends.update({outcome.request.url.removeprefix(server): repr(outcome)[1:13]}),
+            on_completed=done.set,
+        )
+        await asyncio.sleep(0)
+        source.on_next(Request(server + "/a"))
+        source.on_next(Request(server + "/private"))
+        source.on_completed()
+        await done.wait()
+
+    asyncio.run(main())
+    assert ends == {"/a": "Response 200", "/private": "Dropped http"}
