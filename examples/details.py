@@ -28,6 +28,8 @@ async def author(url: str) -> dict[str, str | None]:
         page = await fetch(url)
     except (Drop, StreamcrawlError) as error:  # refused by robots.txt, say, or not to be had
         return {"name": None, "born": None, "trouble": str(error)}
+    if page.status != 200:  # error pages are kept from callbacks, not from those who ask
+        return {"name": None, "born": None, "trouble": f"status {page.status}"}
     return {
         "name": page.css("h3.author-title::text").get("").strip(),
         "born": page.css("span.author-born-date::text").get(),

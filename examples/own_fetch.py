@@ -1,7 +1,6 @@
 """Pages brought by a client of one's own: any `async (Request) -> Response` will do.
 
 Run it: streamcrawl run examples/own_fetch.py -O quotes.jsonl
-
 The layers stay what they are: robots.txt, retries, redirects and cookies work the same over this fetch.
 """
 
@@ -15,7 +14,7 @@ import httpx
 from streamcrawl import Crawl, Headers, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.core import Run
-from streamcrawl.errors import FetchError
+from streamcrawl.errors import ConnectError, FetchTimeout
 
 START = os.environ.get("START_URL", "https://quotes.toscrape.com/")
 
@@ -35,13 +34,14 @@ class OpenHttpx:
     client: httpx.AsyncClient
 
     async def __call__(self, request: Request) -> Response:
-        headers = list(request.headers.pairs())
+        fields, seconds = request.headers.pairs(), request.timeout or 30
         try:
             answer = await self.client.request(
-                request.method, request.url, headers=headers, content=request.body, timeout=request.timeout or 30
+                request.method, request.url, headers=fields, content=request.body, timeout=seconds
             )
-        except httpx.HTTPError as error:  # a FetchError is worth a retry; anything else counts as a bug
-            raise FetchError(f"{request.url}: {error}") from error
+        except httpx.HTTPError as error:  # told in the words of streamcrawl.errors, it is worth a retry
+            kind = FetchTimeout if isinstance(error, httpx.TimeoutException) else ConnectError
+            raise kind(f"{request.url}: {error}") from error
         return Response(request.url, answer.status_code, Headers(answer.headers.multi_items()), answer.content)
 
     async def aclose(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -91,7 +91,7 @@ def with_field(item: Item, name: str, value: Any) -> Item | None:
     cls: type[Any] = item.__class__
     kind = kind_of(cls)
     if kind == "mapping":
-        changed = copy.copy(item)
+        changed = copy.copy(item) if isinstance(item, MutableMapping) else dict(item)
         changed[name] = value
         return changed
     if name not in field_names(cls):

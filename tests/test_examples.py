@@ -8,11 +8,8 @@ import os
 import runpy
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,52 +21,12 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from streamcrawl import Crawl, Failed, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.backoff import transient
-from streamcrawl.errors import FetchError
-from streamcrawl.testing.fake_fetch import FakeFetch
-from streamcrawl.testing.virtual_time import run_virtual
+from streamcrawl.cli.main import main
+from streamcrawl.errors import ConnectError, FetchTimeout
+from streamcrawl.testing import FakeFetch, run_virtual
+from streamcrawl.testing.site_server import Answer, Site
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-class Site:
-    """A site on loopback: what each path answers, and which paths were asked for, by whom."""
-
-    def __init__(self, pages: Mapping[str, str]) -> None:
-        self.asked: Counter[str] = Counter()
-        self.agents: set[str] = set()
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                site.asked[self.path] += 1
-                site.agents.add(self.headers["User-Agent"])
-                text = pages.get(self.path)
-                body = (text if text is not None else "no such page").encode()
-                self.send_response(404 if text is None else 200)
-                plain = self.path.endswith(".txt")
-                self.send_header("Content-Type", f"text/{'plain' if plain else 'html'}; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name for it
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def __enter__(self) -> Site:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def quote(text: str, author: str, *tags: str) -> str:
@@ -129,7 +86,7 @@ BOOKS = {
 
 
 @contextmanager
-def example(name: str, start: str) -> Iterator[SimpleNamespace]:
+def example(name: str, start: str) -> Generator[SimpleNamespace]:
     """The module of the example, its START_URL set while it is loaded."""
     before = os.environ.get("START_URL")
     os.environ["START_URL"] = start
@@ -142,7 +99,7 @@ def example(name: str, start: str) -> Iterator[SimpleNamespace]:
 
 
 def items_of(name: str, site: Site) -> list[Any]:
-    with example(name, site.url) as flow:
+    with example(name, f"{site.url}/") as flow:
         return asyncio.run(flow.crawl.collect())
 
 
@@ -154,7 +111,7 @@ def test_quotes() -> None:
         {"text": "Three", "author": "Ada", "tags": ["life", "humor"]},
         {"text": "Four", "author": "Cy Young", "tags": ["life"]},
     ]
-    assert site.asked == {"/robots.txt": 1, "/": 1, "/page/2/": 1, "/page/3/": 1}
+    assert site.counts() == {"/robots.txt": 1, "/": 1, "/page/2/": 1, "/page/3/": 1}
 
 
 def test_broad() -> None:
@@ -169,30 +126,30 @@ def test_broad() -> None:
         red, green, blue = (
             Site({path: page.format(name) for path, page in pages.items()}) for name in ("red", "green", "blue")
         )
-        with red, green, blue, example("broad", f"{red.url} {green.url} {blue.url}private/") as flow:
+        with red, green, blue, example("broad", f"{red.url} {green.url} {blue.url}/private/") as flow:
             items = asyncio.run(flow.crawl.collect())
     titles = {item["url"]: item["title"] for item in items if not item["trouble"]}
     assert titles == {
-        f"{site.url}{path}": f"{name} {path}".strip()
+        f"{site.url}/{path}": f"{name} {path}".strip()
         for site, name in ((red, "red"), (green, "green"))
         for path in ("", "a", "b")
     }
     trouble = {item["url"]: item["trouble"] for item in items if item["trouble"]}
     assert trouble == {
-        f"{blue.url}private/": "robots.txt",
-        f"{red.url}gone": f"HTTP status 404 from {red.url}gone",
-        f"{green.url}gone": f"HTTP status 404 from {green.url}gone",
+        f"{blue.url}/private/": "robots.txt",
+        f"{red.url}/gone": f"HTTP status 404 from {red.url}/gone",
+        f"{green.url}/gone": f"HTTP status 404 from {green.url}/gone",
     }
-    assert not elsewhere.asked
-    assert not red.asked["/too/deep"]
-    assert blue.asked == {"/robots.txt": 1}
+    assert elsewhere.served == 0
+    assert red.count("/too/deep") == 0
+    assert blue.counts() == {"/robots.txt": 1}
 
 
 def test_custom_operator() -> None:
     with Site(BOOKS) as site:
         items = items_of("custom_operator", site)
     assert items == [{"title": "Odes", "price": 12.5}, {"title": "Maps", "price": 19.99}]
-    assert site.asked["/page-2.html"] == 1
+    assert site.count("/page-2.html") == 1
 
 
 def test_custom_layer_gives_a_slow_host_a_rest() -> None:
@@ -206,14 +163,14 @@ def test_custom_layer_gives_a_slow_host_a_rest() -> None:
 
 
 def test_class_spider() -> None:
-    with Site(BOOKS) as site, example("class_spider", site.url) as flow:
+    with Site(BOOKS) as site, example("class_spider", f"{site.url}/") as flow:
         items = asyncio.run(flow.crawl.collect())
-        poetry = asyncio.run(flow.BookSpider(site.url, category="Poetry").crawl().collect())
+        poetry = asyncio.run(flow.BookSpider(f"{site.url}/", category="Poetry").crawl().collect())
         odes, verse = flow.Book("Odes", 12.5, "Poetry", 3), flow.Book("Verse", 8.0, "Poetry", 0)
         stars = flow.Book("Stars", 20.0, "Science", 17)
     assert sorted(items, key=lambda book: book.title) == [odes, stars, verse]
     assert poetry == [odes, verse]
-    assert not site.asked["/all.html"]
+    assert site.count("/all.html") == 0
 
 
 def test_embedded() -> None:
@@ -221,31 +178,36 @@ def test_embedded() -> None:
         ticks = reactivex.interval(0.01, scheduler=AsyncIOScheduler(asyncio.get_running_loop()))
         return await flow.program(reactivex.of("love", "life", "humor"), ticks)
 
-    with Site(QUOTES) as site, example("embedded", site.url) as flow:
+    with Site(QUOTES) as site, example("embedded", f"{site.url}/") as flow:
         assert asyncio.run(last(flow)) == {"Ada": 3, "Bo": 1, "Cy Young": 1}
         assert asyncio.run(flow.crawl.collect()) == [{"author": "Ada"}, {"author": "Bo"}]
-    assert site.asked["/robots.txt"] == 4  # once a run: two runs share nothing
+    assert site.count("/robots.txt") == 4  # once a run: two runs share nothing
 
 
 def test_own_fetch() -> None:
     with Site(QUOTES) as site:
         items = items_of("own_fetch", site)
     assert [item["text"] for item in items] == ["One", "Two", "Three", "Four"]
-    assert site.agents == {"quotes-example/1.0"}
+    assert {arrival.headers["user-agent"] for arrival in site.arrivals} == {"quotes-example/1.0"}
 
 
-def test_own_fetch_that_fails_is_tried_again() -> None:
-    async def failed(flow: SimpleNamespace) -> Any:
+def test_own_fetch_tells_failures_that_are_worth_a_retry() -> None:
+    async def failure(flow: SimpleNamespace, request: Request) -> Failed:
         fetch = flow.Httpx().open(None)
         try:
-            with pytest.raises(FetchError, match="127.0.0.1:9"):
-                await fetch(Request("http://127.0.0.1:9/"))  # the discard port: nobody listens there
+            with pytest.raises(Exception, match=request.url) as raised:
+                await fetch(request)
         finally:
             await fetch.aclose()
+        return Failed(request, raised.value)
 
-    with example("own_fetch", "http://127.0.0.1:9/") as flow:
-        asyncio.run(failed(flow))
-    assert transient(Failed(Request("http://a.example/"), FetchError("as above")))
+    with Site({"/slow": Answer(delay=60)}) as site, example("own_fetch", site.url) as flow:
+        slow = asyncio.run(failure(flow, Request(f"{site.url}/slow", timeout=0.05)))
+    gone = asyncio.run(failure(flow, Request(f"{site.url}/gone")))
+    assert isinstance(slow.error, FetchTimeout)
+    assert isinstance(gone.error, ConnectError)
+    assert transient(slow)
+    assert transient(gone)
 
 
 def test_details() -> None:
@@ -254,25 +216,49 @@ def test_details() -> None:
     by_text = {item["text"]: item["author"] for item in items}
     assert by_text["One"] == {"name": "Ada", "born": "1815"}
     assert by_text["Four"] == {"name": "Cy Young", "born": "1867"}
-    assert by_text["Two"]["name"] is None
+    assert by_text["Two"] == {"name": None, "born": None, "trouble": "status 404"}
     assert len(items) == 4
 
 
-def test_as_a_script(tmp_path: Path) -> None:
-    with Site(QUOTES) as site:
+@pytest.mark.parametrize(
+    ("name", "pages", "count"),
+    [
+        ("quotes", QUOTES, 3),
+        ("broad", QUOTES, 5),
+        ("custom_operator", BOOKS, 2),
+        ("class_spider", BOOKS, 3),
+        ("embedded", QUOTES, 2),
+        ("own_fetch", QUOTES, 4),
+        ("details", QUOTES, 4),
+    ],
+)
+def test_from_the_command_line(
+    name: str, pages: dict[str, str], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = tmp_path / "items.jsonl"
+    with Site(pages) as site:
+        monkeypatch.setenv("START_URL", f"{site.url}/")
+        assert main(["run", str(EXAMPLES / f"{name}.py"), "-O", str(items), "--quiet"]) == 0
+    assert len([json.loads(line) for line in items.read_text().splitlines()]) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("quotes", "quotes.jsonl"), ("class_spider", "poetry.jsonl"), ("embedded", None)]
+)
+def test_as_a_script(name: str, made: str | None, tmp_path: Path) -> None:
+    with Site(QUOTES | BOOKS if name == "class_spider" else QUOTES) as site:
         done = subprocess.run(
-            [sys.executable, str(EXAMPLES / "quotes.py")],
+            [sys.executable, str(EXAMPLES / f"{name}.py")],
             cwd=tmp_path,
-            env={**os.environ, "START_URL": site.url},
+            env={**os.environ, "START_URL": f"{site.url}/"},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    assert "3 pages, 3 items" in done.stdout
-    lines = (tmp_path / "quotes.jsonl").read_text().splitlines()
-    assert [json.loads(line)["text"] for line in lines] == ["One", "Three", "Four"]
+    assert [path.name for path in tmp_path.iterdir()] == ([made] if made else [])
+    assert "'Ada': 3" in done.stdout if made is None else "items in" in done.stdout
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

@@ -211,10 +211,11 @@ class Run(RunContext):
             self.fail(error)
 
     def _feed(self, wires: Wires) -> None:
+        self.hosts.expect(not self.begin.exhausted)
         while self._may_lease():
             lease = self.frontier.lease(self._accepted)
             if lease is None:
-                wanted = self.hosts.places - self.flying - self.frontier.waiting_starts
+                wanted = self.begin.wanted(self.hosts.places - self.flying, self.frontier.waiting_starts)
                 if wanted <= 0 or not self.begin.can_pull or not self.begin.pull(wanted):
                     return
                 continue

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reactivex import Observable
 
-from streamcrawl.core import Request, Run, StartSource
+from streamcrawl.core import Request, StartSource
 from streamcrawl.errors import FlowError
+
+if TYPE_CHECKING:
+    from streamcrawl.crawl.run import Run
+
+AHEAD = 4096
+"""Start requests that wait at most because their hosts are busy, while other hosts may have places free."""
 
 TURN = 64
 """Elements taken at once, before others get their turn."""
@@ -28,6 +34,9 @@ class Start:
         self._take = take
         self.exhausted = False
         self.taken = 0
+        self._ahead = run.crawl.options.concurrency
+        self._host = ""
+        self._hosts_differ = False
         self._iterator: Iterator[Any] | None = None
         self._async: AsyncIterator[Any] | None = None
         self._awaiting = False
@@ -49,6 +58,21 @@ class Start:
     def can_pull(self) -> bool:
         """Whether asking may bring something."""
         return not self.exhausted and not self._awaiting and (self._iterator is not None or self._async is not None)
+
+    def wanted(self, free: int, waiting: int) -> int:
+        """How many elements to ask for.
+
+        As many as there are places free; those taken before and still waiting (their host is busy) count as taken for these
+        places. Only a start that names several hosts is asked for more, up to a bound, so that one slow host at its head
+        does not keep the others idle.
+
+        Args:
+            free: Places on the wire that no waiting request can take.
+            waiting: Start requests in the frontier.
+        """
+        if waiting >= free and waiting >= self._ahead and self._hosts_differ and self._ahead < AHEAD:
+            self._ahead *= 2
+        return max(0, min(free, max(free, self._ahead if self._hosts_differ else 0) - waiting))
 
     def pull(self, wanted: int) -> bool:
         """Take up to `wanted` elements. True if some were taken at once."""
@@ -92,6 +116,10 @@ class Start:
         if not isinstance(element, Request):
             self._failed(TypeError(f"it gave {element!r}, a {type(element).__name__}, and neither a URL nor a Request"))
             return
+        if not self._hosts_differ:
+            host = element.url.partition("://")[2].partition("/")[0]
+            self._hosts_differ = bool(self._host) and host != self._host
+            self._host = host
         self._take(element)
         self._moved()
 

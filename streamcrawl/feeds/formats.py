@@ -100,7 +100,7 @@ def fields_of(item: Item, names: tuple[str, ...] | None) -> dict[Any, Any]:
     Raises: SinkError if it is no item.
     """
     try:
-        record: dict[Any, Any] = as_dict(item)
+        record: dict[Any, Any] = plain(item) if kind_of(item.__class__) == "pydantic" else as_dict(item)
     except TypeError as error:
         raise SinkError(str(error)) from None
     return record if names is None else {name: record[name] for name in names if name in record}

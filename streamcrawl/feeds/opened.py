@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, cast
@@ -80,7 +81,7 @@ class OpenFeed:
     def _write(self) -> Output:
         output = self._output
         if output is None:
-            raise SinkError(f"feed {self._name}: it is closed")
+            raise SinkError(f"feed {self._name}: closed")
         if self._parts:
             try:
                 output.write(b"".join(self._parts))
@@ -123,10 +124,14 @@ class OpenFeed:
             raise
         finally:
             self._output = None
+            self._record = self._closed
         try:
             output.close()
         except OSError as error:
             raise _unwritable(self._name, error) from error
+
+    def _closed(self, item: Item) -> bytes:
+        raise SinkError("closed")
 
     def __repr__(self) -> str:
         state = "closed" if self._output is None else f"{self._waiting} bytes waiting"
@@ -159,18 +164,28 @@ def open_feed(
     """
     tell = partial(_tell, run, name)
     made: Format
-    try:
-        if path is None or is_stream(path):
-            output: Output = StdOutput() if path is None else StreamOutput(open_file(path))
-            made = _format(kind, fields, tell)
-        elif kind == "json":
-            output = _json_file(name, path, token)
-            made = JsonArray(fields, begun=bool(output.offset))
-        else:
-            output, columns = _growing_file(name, path, kind, mode, token, tell)
-            made = _format(kind, _agreed(name, columns, fields), tell, begun=bool(columns))
-    except OSError as error:
-        raise SinkError(f"feed {name}: cannot write {path}: {error.strerror or error}") from error
+    with ExitStack() as opening:
+        try:
+            if path is None or is_stream(path):
+                output: Output = StdOutput() if path is None else StreamOutput(opening.enter_context(open_file(path)))
+                made = _format(kind, fields, tell)
+            elif kind == "json":
+                output = _json_file(path, token, opening)
+                made = JsonArray(fields, begun=bool(output.offset))
+            else:
+                file = opening.enter_context(open_file(path))
+                tail = (
+                    _append_at(file, kind, tell) if mode == "append" and token is None else Tail(_checked(file, token))
+                )
+                columns = csv_columns(file) if kind == "csv" and tail.end else ()
+                made = _format(kind, _agreed(columns, fields), tell, begun=bool(columns))
+                output = FileOutput(file, path, tail.end)
+                output.write(tail.add)
+        except OSError as error:
+            raise SinkError(f"feed {name}: cannot write {path}: {error.strerror or error}") from error
+        except SinkError as error:
+            raise SinkError(f"feed {name}: {error}") from None
+        opening.pop_all()
     return OpenFeed(name, run, made, output, durable=durable)
 
 
@@ -182,59 +197,41 @@ def _format(
     return JsonArray(fields) if kind == "json" else JsonLines(fields)
 
 
-def _agreed(name: str, columns: tuple[str, ...], fields: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def _agreed(columns: tuple[str, ...], fields: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The columns of a CSV that goes on."""
     if columns and fields is not None and columns != fields:
         there, wanted = ", ".join(columns), ", ".join(fields)
-        raise SinkError(f"feed {name}: cannot append: the file has the columns {there}; wanted: {wanted}")
+        raise SinkError(f"cannot append: the file has the columns {there}; wanted: {wanted}")
     return columns or fields
 
 
-def _json_file(name: str, path: Path, token: int | None) -> FileOutput:
+def _json_file(path: Path, token: int | None, opening: ExitStack) -> FileOutput:
     """The array grows beside the target, which is replaced when it is complete."""
     part = path.with_name(path.name + ".part")
     if path.is_dir():
         raise IsADirectoryError(None, "Is a directory")
     if token and not part.exists() and path.exists():
         path.replace(part)  # it was closed, but the job did not get to note that
-    return FileOutput(_checked(open_file(part), name, token), part, token or 0, rename=path)
+    file = opening.enter_context(open_file(part))
+    return FileOutput(file, part, _checked(file, token), rename=path)
 
 
-def _growing_file(
-    name: str,
-    path: Path,
-    kind: FormatName,
-    mode: Mode,
-    token: int | None,
-    tell: Callable[[str], None],
-) -> tuple[FileOutput, tuple[str, ...]]:
-    """The file where it goes on, and the columns that its first row names if it is a CSV."""
-    file = _checked(open_file(path), name, token)
-    tail = Tail(0)
-    if token is not None:
-        tail = Tail(token)
-    elif mode == "append":
-        size = file.seek(0, 2)
-        tail = csv_tail(file) if kind == "csv" else jsonl_tail(file)
-        if tail.end < size:
-            tell(f"its last record was cut off: {size - tail.end} bytes of it are removed")
-        elif tail.add:
-            tell("its last record had no line end: completed")
-    columns = csv_columns(file) if kind == "csv" and tail.end else ()
-    output = FileOutput(file, path, tail.end)
-    if tail.add:
-        output.write(tail.add)
-    return output, columns
+def _append_at(file: BinaryIO, kind: FormatName, tell: Callable[[str], None]) -> Tail:
+    size = file.seek(0, 2)
+    tail = csv_tail(file) if kind == "csv" else jsonl_tail(file)
+    if tail.end < size:
+        tell(f"its last record was cut off: {size - tail.end} bytes of it are removed")
+    elif tail.add:
+        tell("its last record had no line end: completed")
+    return tail
 
 
-def _checked(file: BinaryIO, name: str, token: int | None) -> BinaryIO:
+def _checked(file: BinaryIO, token: int | None) -> int:
+    """Where a feed goes on that is not appended to: at the token of the earlier run, or from the start."""
     size = file.seek(0, 2)
     if token is not None and token > size:
-        file.close()
-        raise SinkError(
-            f"feed {name}: it has {size} bytes, but {token} were written: it was changed since the job stopped"
-        )
-    return file
+        raise SinkError(f"it has {size} bytes, but {token} were written: it was changed since the job stopped")
+    return token or 0
 
 
 def _tell(run: Run, name: str, text: str) -> None:

@@ -52,23 +52,26 @@ def csv_tail(file: BinaryIO) -> Tail:
 
     The whole file is read: a line end within quotes is none.
     """
-    end, quoted, newline = _last_row(file)
+    end, quoted = _last_row(file)
     size = file.seek(0, 2)
     if end == size:
         return Tail(size)
-    if not quoted:
-        file.seek(end)
-        row = next(csv.reader(StringIO(file.read().decode("utf-8", "replace"), newline="")), ())
-        if len(row) == len(csv_columns(file)):
-            return Tail(size, newline)
-    return Tail(end)
+    if quoted or end == 0:
+        return Tail(end)
+    columns = csv_columns(file)
+    newline = _line_end(file, end)
+    file.seek(end)
+    rest = file.read()
+    row = next(csv.reader(StringIO(rest.decode("utf-8", "replace"), newline="")), ())
+    if len(row) != len(columns):
+        return Tail(end)
+    return Tail(size, b"\n" if rest.endswith(b"\r") else newline)
 
 
-def _last_row(file: BinaryIO) -> tuple[int, bool, bytes]:
-    """(where the row after the last line end starts, whether the file ends within quotes, the line end used)."""
+def _last_row(file: BinaryIO) -> tuple[int, bool]:
+    """(where the row after the last line end starts, whether the file ends within quotes)."""
     end = at = 0
     quoted = False
-    newline = b"\r\n"
     for chunk in _chunks(file):
         for nth, piece in enumerate(chunk.split(b'"')):
             if nth:
@@ -77,9 +80,14 @@ def _last_row(file: BinaryIO) -> tuple[int, bool, bytes]:
             found = -1 if quoted else piece.rfind(b"\n")
             if found >= 0:
                 end = at + found + 1
-                newline = b"\r\n" if piece[:found].endswith(b"\r") else b"\n"
             at += len(piece)
-    return end, quoted, newline
+    return end, quoted
+
+
+def _line_end(file: BinaryIO, end: int) -> bytes:
+    """The line end before `end`."""
+    file.seek(max(0, end - 2))
+    return b"\r\n" if file.read(2) == b"\r\n" else b"\n"
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -14,6 +15,10 @@ Waiting = tuple[int, int, Request]
 
 Later = tuple[float, int, Request]
 """(monotonic seconds, order of arrival, request)"""
+
+
+LINGER = 1.0
+"""Seconds for which a host that ran out of work still counts among those that share the places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Host:
     stamp: int = 0
     """Which of its entries in the heaps is the valid one."""
     capped: bool = False
+    counted: bool = False
+    """Among the hosts with work, or was so a moment ago."""
 
     def __repr__(self) -> str:
         return f"<Host {self.name}: {len(self.queue) + len(self.later)} waiting, {self.active} in flight>"
@@ -90,6 +97,8 @@ class HostTable:
         self._ready: list[tuple[int, int, int, Host]] = []
         self._timers: list[tuple[float, int, Host]] = []
         self._capped: set[Host] = set()
+        self._lingering: deque[tuple[float, Host]] = deque()
+        self._more_to_come = False
         self._stamps = 0
         self._turns = 0
         self._demand = 0
@@ -164,7 +173,7 @@ class HostTable:
                 heappush(self._ready, (host.queue[0][0], host.turn, host.stamp, host))
         elif host.later:
             heappush(self._timers, (max(host.next_at, host.later[0][0]), host.stamp, host))
-        elif not host.active and host.next_at <= self.now and host.name not in self._slots and host.delay == self._delay:
+        elif not host.active and not host.counted and host.next_at <= self.now and host.name not in self._slots and host.delay == self._delay:
             self.hosts.pop(host.name, None)
 
     def _account(self, host: Host) -> None:
@@ -173,20 +182,30 @@ class HostTable:
         if demand != host.demand:
             had, host.demand = host.demand, demand
             self._demand += demand - had
-            if not had or not demand:
-                self._with_work += 1 if demand else -1
-                if not demand:
-                    self._uncap()
+            if not demand:
+                self._lingering.append((self.now + LINGER, host))
+            elif not host.counted:
+                host.counted = True
+                self._with_work += 1
 
     def _uncap(self) -> None:
         for host in tuple(self._capped):
             self.refresh(host)
 
+    def expect(self, more: bool) -> None:
+        """Whether hosts that have no work now may get some: the crawl's start is not exhausted."""
+        if more != self._more_to_come:
+            self._more_to_come = more
+            self._uncap()
+
     def _cap(self, host: Host) -> int:
         """The places that the host may hold: its share while places are short, and what the others leave over."""
+        share = self.places // max(1, self._with_work)
+        if self._more_to_come or self._lingering:
+            return max(1, share)
         if self._demand <= self.places:
             return host.limit
-        return max(1, self.places // max(1, self._with_work), self.places - (self._demand - host.demand))
+        return max(1, share, self.places - (self._demand - host.demand))
 
     def enqueue(self, host: Host, order: int, request: Request, wait: float) -> None:
         """One more request for the host, to be sent in `wait` seconds at the earliest."""
@@ -205,6 +224,13 @@ class HostTable:
     def tick(self) -> None:
         """Time has passed: hosts whose wait is over become ready."""
         now = self.now = self._monotonic()
+        while self._lingering and self._lingering[0][0] <= now:
+            _, host = self._lingering.popleft()
+            if not host.demand and host.counted:
+                host.counted = False
+                self._with_work -= 1
+                self.refresh(host)
+            self._uncap()
         timers = self._timers
         while timers and timers[0][0] <= now:
             _, stamp, host = heappop(timers)
@@ -216,7 +242,10 @@ class HostTable:
         timers = self._timers
         while timers and timers[0][2].stamp != timers[0][1]:
             heappop(timers)
-        return timers[0][0] if timers else None
+        due = [timers[0][0]] if timers else []
+        if self._capped and self._lingering:
+            due.append(self._lingering[0][0])
+        return min(due, default=None)
 
     def pick(self) -> Host | None:
         """The host to ask next: the highest priority first, then the one that waited longest."""

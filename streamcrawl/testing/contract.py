@@ -180,7 +180,7 @@ class _LayerCheck:
 
         probe: Probe = self.run(work, plan)
         offer = next(each for each in probe.offers.values() if each.lease.reply is None)
-        return describe(offer.outcome, offer.body) if offer.below else None
+        return describe(offer.outcome, offer.body, timed=False) if offer.below else None
 
 
 def _bringing(request: Request) -> Fetch:

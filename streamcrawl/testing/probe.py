@@ -336,7 +336,8 @@ class Probe:
         self.broken(LEFT, what)
 
     async def dispose(self, subscription: abc.DisposableBase) -> None:
-        """End the subscription as a run does, and see what is left of it."""
+        """End the subscription as a run does, and give what is left of it some turns to end."""
+        await asyncio.sleep(0)  # tasks that were just made begin
         for task in tuple(self.run.tasks):
             task.cancel()
         subscription.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from streamcrawl.core import Dropped, Failed, Outcome, Request
+from streamcrawl.core import Again, Dropped, Failed, Outcome, Request
 from streamcrawl.response import Response
 
 
@@ -15,15 +15,16 @@ def changed_fields(before: Request, after: Request) -> str:
     return ", ".join(name for name in fields if getattr(before, name) != getattr(after, name))
 
 
-def describe_request(request: Request) -> str:
-    """The request in words, alike for two that are alike."""
+def describe_request(request: Request, *, timed: bool = True) -> str:
+    """The request in words, alike for two that are alike; `timed`: with the time before which it is not sent."""
     headers = "; ".join(f"{name}: {value}" for name, value in request.headers.pairs())
     cookies: Mapping[str, str] = dict(sorted(request.cookies.items()))
     sent = f"{request.method} {request.url} {request.body!r} ({headers}) {cookies or ''}"
-    return f"{sent} try {request.attempt} via {request.via} at {request.not_before:.4f} priority {request.priority}"
+    when = f" at {request.not_before:.4f}" if timed else ""
+    return f"{sent} try {request.attempt} via {request.via} priority {request.priority}{when}"
 
 
-def describe(outcome: Outcome | None, body: object = None) -> str:
+def describe(outcome: Outcome | None, body: object = None, *, timed: bool = True) -> str:
     """The outcome in words, alike for two that are alike."""
     if isinstance(outcome, Response):
         headers = "; ".join(f"{name}: {value}" for name, value in outcome.headers.pairs())
@@ -33,7 +34,9 @@ def describe(outcome: Outcome | None, body: object = None) -> str:
         return _plain(f"Failed {type(outcome.error).__name__}: {outcome.error}")
     if isinstance(outcome, Dropped):
         return f"Dropped: {outcome.reason}"
-    return "nothing" if outcome is None else f"Again ({outcome.reason}): {describe_request(outcome.next)}"
+    if isinstance(outcome, Again):
+        return f"Again ({outcome.reason}): {describe_request(outcome.next, timed=timed)}"
+    return "nothing"
 
 
 def _plain(text: str) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import TransferEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -217,8 +218,8 @@ def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
 class PooledTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 over aiohttp's connections.
 
-    Unlike `httpx-aiohttp` it sends the URL as it stands, keeps repeated fields apart and in order, and knows the
-    server's address.
+    Unlike `httpx-aiohttp` it sends the URL as it stands (an empty query loses its mark), keeps repeated fields apart
+    and in order, and knows the server's address.
     """
 
     def __init__(self, verify: bool | ssl.SSLContext = True) -> None:
@@ -343,6 +344,9 @@ MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[FetchError], str], ...] 
 
 def broken_body(error: Exception, at: str, why: str, body: Intake) -> ProtocolError:
     """The error for a connection that failed in the middle of a body."""
+    # aiohttp's parser says "Not enough data" of a body that is cut, and something else of one that is garbled.
+    if any(isinstance(each, TransferEncodingError) and "Not enough" not in each.message for each in chain(error)):
+        return ProtocolError(f"{at}: the body is not HTTP after {body.wire_size} bytes: {why}")
     return TruncatedBody(f"{at}: the body ended before its time, after {body.wire_size} bytes: {why}")
 
 

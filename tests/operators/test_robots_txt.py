@@ -12,7 +12,7 @@ import pytest
 from reactivex.subject import Subject
 from through import Spy, piped, through
 
-from streamcrawl import robots
+from streamcrawl import Crawl, robots
 from streamcrawl.core import Dropped, Outcome, Request
 from streamcrawl.errors import ConnectError, FetchTimeout
 from streamcrawl.events import Notice
@@ -21,6 +21,7 @@ from streamcrawl.operators.download import download
 from streamcrawl.operators.redirect import redirect
 from streamcrawl.operators.retry import retry
 from streamcrawl.operators.robots_txt import robots_txt
+from streamcrawl.operators.scrape import scrape
 from streamcrawl.response import Response
 from streamcrawl.robots import PARSED, RobotsParsed, RobotsRules
 from streamcrawl.testing.fake_fetch import Answer, FakeFetch, page
@@ -347,6 +348,27 @@ def test_bad_arguments_are_refused_when_built(arguments: dict[str, Any]) -> None
     (name,) = arguments
     with pytest.raises(ValueError, match=rf"robots_txt\(.*{name}="):
         robots_txt(**arguments)
+
+
+def test_in_a_crawl_a_host_that_is_being_asked_holds_one_place() -> None:
+    """20 requests wait for a robots.txt that takes a minute; of 4 places another host gets the other 3."""
+    other = "http://b.example"
+    urls = [f"{host}/{n}" for host in (HOST, other) for n in range(20)]
+    site: dict[str, Answer] = {"/": page(links=urls), **{f"/{n}": "page" for n in range(20)}}
+    fetch = FakeFetch(site, latency=lambda request: 60.0 if request.url == HOST + "/robots.txt" else 1.0)
+
+    def parse(response: Response) -> Iterator[Request]:
+        return response.follow_all(css="a")
+
+    async def main() -> None:
+        crawl: Crawl[Any] = Crawl(other + "/", concurrency=4, scope="any")
+        await crawl.pipe(download(robots_txt(), fetch=fetch), scrape(parse)).start()
+
+    run_virtual(main)
+    times = {request.url: at for at, request in fetch.log}
+    assert len(times) == 1 + 2 + 40
+    assert max(times[url] for url in urls if url.startswith(other)) < 15
+    assert min(times[url] for url in urls if url.startswith(HOST)) >= 60
 
 
 def test_two_runs_share_nothing() -> None:

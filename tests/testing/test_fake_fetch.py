@@ -54,7 +54,7 @@ def test_errors_are_raised_functions_called_and_awaited() -> None:
         get({"/": ConnectError("refused")})
     assert get({"/": lambda request: page(request.method)}).text == "GET"
     assert get({"/": later}).text == "later: GET"
-    with pytest.raises(TypeError, match="no answer to http://a.example/"):
+    with pytest.raises(TypeError, match=r"no answer to http://a\.example/"):
         get({"/": lambda request: 42})
 
 
@@ -82,9 +82,11 @@ async def test_streams_come_in_chunks_and_heads_have_no_body() -> None:
 async def test_chunks_break_off_and_close() -> None:
     broken = Chunks(b"abc", size=2, error=TruncatedBody("broke off"))
     got: list[bytes] = []
+    chunks = aiter(broken)
+    got.append(await anext(chunks))
+    got.append(await anext(chunks))
     with pytest.raises(TruncatedBody):
-        async for chunk in broken:
-            got.append(chunk)  # noqa: PERF401 - it ends in an error
+        await anext(chunks)
     assert got == [b"ab", b"c"]
     closed = Chunks(b"abc")
     await closed.aclose()
@@ -199,7 +201,7 @@ def test_a_web_has_all_kinds_and_hosts() -> None:
     assert min(map(len, (expected.failed, expected.redirects, expected.refused))) > 5
     assert not expected.off_site
     assert web.expected().off_site
-    assert web.expected(robots=False).pages > web.expected().pages
+    assert web.expected(scope="any", robots=False).pages > expected.pages
 
 
 @pytest.mark.parametrize("options", [{"pages": 0}, {"hosts": 0}, {"fanout": 0}])

@@ -46,5 +46,5 @@ def test_a_difference_is_told_with_both_sides(expected: str) -> None:
 
 
 def test_an_expectation_that_goes_on_after_its_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="after a # or |"):
+    with pytest.raises(ValueError, match=r"after a # or \|"):
         assert_marbles(op.take(1), "-a-|", "-a|b")

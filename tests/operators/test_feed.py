@@ -1,0 +1,416 @@
+"""feed: items into files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import reactivex as rx
+
+from streamcrawl.core import RUN
+from streamcrawl.errors import SinkError
+from streamcrawl.events import Notice
+from streamcrawl.feeds.opened import BUFFER, FULL, OpenFeed
+from streamcrawl.operators.feed import Feed, feed
+from streamcrawl.streams.local import LocalRun
+
+ID = (0, 0, 0)
+
+
+def in_run(work: Callable[[LocalRun], Coroutine[Any, Any, None]]) -> list[str]:
+    """Do `work` with a run; gives the notices told."""
+    told: list[str] = []
+
+    async def main() -> None:
+        run = LocalRun(asyncio.get_running_loop())
+        run.events.on(Notice, lambda notice: told.append(notice.text))
+        await work(run)
+
+    asyncio.run(main())
+    return told
+
+
+def write(sink: Feed, *items: Any, token: int | None = None) -> list[str]:
+    """Open, take the items, close."""
+
+    async def work(run: LocalRun) -> None:
+        opened = sink.open(run, token)
+        for item in items:
+            opened.accept(item, ID)
+        await opened.close()
+
+    return in_run(work)
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_json_lines_overwrite_and_append(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "here" / "items.jsonl"
+    write(feed(path), {"a": 1}, {"a": "é"})
+    assert path.read_bytes() == '{"a":1}\n{"a":"é"}\n'.encode()
+    write(feed(path, mode="append"), {"a": 3})
+    assert lines(path) == [{"a": 1}, {"a": "é"}, {"a": 3}]
+    write(feed(path), {"a": 4})
+    assert lines(path) == [{"a": 4}]
+
+
+def test_it_is_readable_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+
+    async def work(run: LocalRun) -> None:
+        opened = feed(path).open(run)
+        assert path.read_bytes() == b""
+        opened.accept({"n": 0}, ID)
+        assert await opened.flush() == len(b'{"n":0}\n')
+        assert lines(path) == [{"n": 0}]
+        item = {"text": "x" * 1000}
+        for _ in range(BUFFER // 1000 + 1):
+            opened.accept(item, ID)
+        seen = path.read_bytes()
+        assert len(seen) > BUFFER, "a full buffer is written without being asked"
+        assert seen.endswith(b"}\n")
+        opened.accept({"n": 1}, ID)
+        assert path.read_bytes() == seen
+        await opened.close()
+        assert lines(path)[-1] == {"n": 1}
+
+    in_run(work)
+
+
+def test_what_others_read_is_a_beginning_of_the_feed(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    done = threading.Event()
+    read: list[bytes] = []
+
+    def follow() -> None:
+        while not done.is_set():
+            read.append(path.read_bytes() if path.exists() else b"")
+
+    async def work(run: LocalRun) -> None:
+        opened = feed(path).open(run)
+        for number in range(2000):
+            opened.accept({"number": number, "text": "x" * (number % 700)}, ID)
+            if number % 20 == 0:
+                await opened.flush()
+                assert path.read_bytes().endswith(b"}\n")
+        await opened.close()
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    try:
+        in_run(work)
+    finally:
+        done.set()
+        reader.join()
+    content = path.read_bytes()
+    assert any(0 < len(seen) < len(content) for seen in read), "nobody looked while it grew"
+    assert all(content.startswith(seen) for seen in read)
+    assert [item["number"] for item in lines(path)] == list(range(2000))
+
+
+def test_a_json_array_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "items.json"
+    path.write_text('["old"]')
+
+    async def work(run: LocalRun) -> None:
+        opened = feed(path).open(run)
+        opened.accept({"a": 1}, ID)
+        opened.accept([{"a": 2}, {"a": 3}], ID)
+        await opened.flush()
+        assert path.read_text() == '["old"]'
+        await opened.close()
+        await opened.close()
+
+    in_run(work)
+    assert json.loads(path.read_text()) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert [each.name for each in tmp_path.iterdir()] == ["items.json"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", "[]\n"), ("a.jsonl", ""), ("a.csv", "")])
+def test_without_items(tmp_path: Path, name: str, content: str) -> None:
+    write(feed(tmp_path / name))
+    assert (tmp_path / name).read_text() == content
+
+
+def test_csv_goes_on_with_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    write(feed(path, fields=["b", "a"]), {"a": 1, "b": 2})
+    told = write(feed(path, mode="append"), {"a": 3, "b": 4, "c": 5}, {"c": 6})
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [["b", "a"], ["2", "1"], ["4", "3"], ["", ""]]
+    assert len(told) == 1
+    assert "columns are b, a: 'c'" in told[0]
+
+
+def test_csv_with_other_columns_is_not_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(SinkError, match="cannot append: the file has the columns a, b; wanted: b, a"):
+        write(feed(path, mode="append", fields=("b", "a")), {"a": 1})
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "item", "after", "told"),
+    [
+        ("a.jsonl", '{"a":1}\n{"a":', {"a": 2}, '{"a":1}\n{"a":2}\n', "5 bytes of it are removed"),
+        ("a.jsonl", '{"a":1}', {"a": 2}, '{"a":1}\n{"a":2}\n', "no line end: completed"),
+        ("a.csv", "a,b\r\n1,2\r\n3", {"a": 4, "b": 5}, "a,b\r\n1,2\r\n4,5\r\n", "1 bytes of it are removed"),
+        ("a.csv", "a,b\n1,2", {"a": 4, "b": 5}, "a,b\n1,2\n4,5\r\n", "no line end: completed"),
+    ],
+)
+def test_a_tail_is_completed_before_appending(
+    tmp_path: Path, name: str, before: str, item: Any, after: str, told: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(before.encode())
+    notices = write(feed(path, mode="append"), item)
+    assert path.read_bytes().decode() == after
+    assert len(notices) == 1
+    assert told in notices[0]
+    assert str(path) in notices[0]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+def test_it_goes_on_from_a_token(tmp_path: Path, name: str, mode: Literal["overwrite", "append"]) -> None:
+    if (name, mode) == ("a.json", "append"):
+        mode = "overwrite"
+    sink = feed(tmp_path / name, mode=mode)
+    tokens: list[int | None] = []
+
+    async def killed(run: LocalRun) -> None:
+        opened = sink.open(run)
+        tokens.append(await opened.flush())
+        opened.accept({"a": 1, "b": "safe"}, ID)
+        tokens.append(await opened.flush())
+        opened.accept({"a": 2, "b": "written, not noted"}, ID)
+        await opened.flush()
+        opened.accept({"a": 3, "b": "never written"}, ID)
+        _kill(opened)
+
+    in_run(killed)
+    for token, kept in ((tokens[1], [("1", "safe")]), (tokens[0], [])):
+        write(sink, {"a": 9, "b": "later"}, token=token)
+        found = _read(tmp_path / name)
+        assert [(str(each["a"]), each["b"]) for each in found] == [*kept, ("9", "later")]
+
+
+def _kill(opened: OpenFeed) -> None:
+    """Close the file as the system does with a process's."""
+    output = opened._output  # pyright: ignore[reportPrivateUsage] # a process that is killed asks nobody
+    assert output is not None
+    output.abandon()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    return json.loads(path.read_text()) if path.suffix == ".json" else lines(path)
+
+
+def test_a_token_past_the_end_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    write(feed(path), {"a": 1})
+    with pytest.raises(SinkError, match="it has 8 bytes, but 80 were written"):
+        write(feed(path), token=80)
+    assert lines(path) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("name", ["items.jsonl", "items.json", "items.csv"])
+def test_a_path_that_cannot_be_written_is_named_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    beneath = tmp_path / "file" / name
+    with pytest.raises(SinkError, match=f"cannot write {beneath}: Not a directory"):
+        in_run(lambda run: _only_open(feed(beneath), run))
+    folder = tmp_path / name
+    folder.mkdir()
+    with pytest.raises(SinkError, match=f"cannot write {folder}: Is a directory"):
+        in_run(lambda run: _only_open(feed(folder), run))
+
+
+async def _only_open(sink: Feed, run: LocalRun) -> None:
+    sink.open(run)
+
+
+def test_an_item_that_cannot_be_written_is_named_and_the_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+
+    async def work(run: LocalRun) -> None:
+        opened = feed(path).open(run)
+        opened.accept({"a": 1}, ID)
+        with pytest.raises(SinkError, match=r"feed .*items.jsonl: field 'a' cannot be written"):
+            opened.accept({"a": object()}, ID)
+        with pytest.raises(SinkError, match="item 2 of 3: field 'b' cannot be written"):
+            opened.accept([{"b": 2}, {"b": object()}, {"b": 3}], ID)
+        await opened.close()
+
+    in_run(work)
+    assert lines(path) == [{"a": 1}, {"b": 2}, {"b": 3}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_stops_the_run_and_bounds_what_waits() -> None:
+    async def work(run: LocalRun) -> None:
+        opened = feed("/dev/full", format="jsonl").open(run)
+        item = {"text": "x" * 10_000}
+        with pytest.raises(SinkError, match="bytes wait already"):
+            for _ in range(FULL // 10_000 + 10):
+                opened.accept(item, ID)
+        assert isinstance(run.error, SinkError)
+        assert str(run.error) == "feed /dev/full: cannot be written: No space left on device"
+        with pytest.raises(SinkError, match="No space left"):
+            await opened.flush()
+        with pytest.raises(SinkError, match="No space left"):
+            await opened.close()
+
+    in_run(work)
+
+
+class HalfWritten:
+    """A file that takes half of what it is given, then is full."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.full = True
+        self._calls = 0
+
+    def write(self, data: memoryview) -> int:
+        if not self.full:
+            return int(self._file.write(data))
+        self._calls += 1
+        if self._calls > 1:
+            raise OSError(28, "No space left on device")
+        return int(self._file.write(data[: len(data) // 2]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_half_a_record_is_taken_back_and_written_again_later(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+
+    async def work(run: LocalRun) -> None:
+        opened: OpenFeed = feed(path).open(run)
+        output: Any = opened._output  # pyright: ignore[reportPrivateUsage] # no other way to fill a disk half-way
+        output._file = half = HalfWritten(output._file)
+        opened.accept({"a": 1}, ID)
+        with pytest.raises(SinkError, match="No space left"):
+            await opened.flush()
+        assert path.read_bytes() == b""
+        half.full = False
+        await opened.close()
+
+    in_run(work)
+    assert lines(path) == [{"a": 1}]
+
+
+def test_standard_output(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    sink = feed("-")
+    assert (sink.format, sink.target) == ("jsonl", "-")
+    write(sink, {"a": "é"})
+    write(feed("-", format="csv"), {"a": "é"})
+    write(feed("-", format="json"), {"a": "é"})
+    assert capfdbinary.readouterr().out.decode() == '{"a":"é"}\na\r\né\r\n[\n{"a":"é"}\n]\n'
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.json"
+    os.mkfifo(path)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    reader.start()
+    write(feed(path), {"a": 1})
+    reader.join()
+    assert read == [b'[\n{"a":1}\n]\n']
+
+
+def test_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "items.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+
+    async def work(run: LocalRun) -> None:
+        opened = feed(path, durable=True).open(run)
+        opened.accept({"a": 1}, ID)
+        assert await opened.flush() == 8
+        await opened.close()
+
+    in_run(work)
+    assert synced[0] == b'{"a":1}\n'
+    synced.clear()
+    write(feed(path), {"a": 1})
+    assert synced == []
+
+
+def test_as_an_operator_it_passes_items_on(tmp_path: Path) -> None:
+    assert RUN.get(None) is None
+    passed: list[Any] = []
+    item = {"a": 1}
+    rx.of(item, [{"a": 2}]).pipe(feed(tmp_path / "a.jsonl"), feed(tmp_path / "b.csv")).subscribe(passed.append)
+    assert passed[0] is item
+    assert lines(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+    assert (tmp_path / "b.csv").read_bytes() == b"a\r\n1\r\n2\r\n"
+
+
+def test_one_description_serves_many_runs(tmp_path: Path) -> None:
+    sink = feed(tmp_path / "items.csv")
+    write(sink, {"a": 1})
+    write(sink, {"b": 2})
+    assert (tmp_path / "items.csv").read_bytes() == b"b\r\n2\r\n"
+
+
+def test_two_names_of_one_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["items.jsonl", "./items.jsonl", tmp_path / "items.jsonl", f"file://{tmp_path}/items.jsonl"]
+    assert {feed(name).target for name in names} == {os.path.realpath(tmp_path / "items.jsonl")}
+    assert feed("file:items.jsonl").target != feed("other.jsonl").target
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"uri": "s3://bucket/items.jsonl"}, "s3: is not written to yet, a later version brings it"),
+        ({"uri": "s3://bucket/items", "format": "csv"}, "s3: is not written to yet"),
+        ({"uri": "items.xml"}, "no format for the extension '.xml'"),
+        ({"uri": "items"}, "no format for the extension ''"),
+        ({"uri": ""}, "a path is needed"),
+        ({"uri": "file://elsewhere/items.csv"}, "names a file of the machine 'elsewhere'"),
+        ({"uri": "items.jsonl", "format": "yaml"}, "format='yaml': one of jsonl, json, csv"),
+        ({"uri": "items.jsonl", "mode": "replace"}, "mode='replace': one of overwrite, append"),
+        ({"uri": "items.json", "mode": "append"}, "a JSON array cannot be appended to"),
+        ({"uri": "items.csv", "fields": []}, "distinct names of fields, at least one"),
+        ({"uri": "items.csv", "fields": ["a", "a"]}, "distinct names of fields"),
+    ],
+)
+def test_arguments_are_checked_when_built(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        feed(**arguments)
+
+
+def test_a_feed_says_what_it_is(tmp_path: Path) -> None:
+    sink = feed("items.csv", fields="a")
+    assert (sink.name, sink.fields, sink.concurrency) == ("feed(items.csv)", ("a",), 1)
+
+    async def work(run: LocalRun) -> None:
+        opened = feed(tmp_path / "a.jsonl").open(run)
+        opened.accept({"a": 1}, ID)
+        assert repr(opened) == f"<OpenFeed {tmp_path}/a.jsonl: 8 bytes waiting>"
+        await opened.close()
+        assert repr(opened).endswith(": closed>")
+        with pytest.raises(SinkError, match="closed"):
+            opened.accept({"a": 1}, ID)
+        with pytest.raises(SinkError, match="closed"):
+            await opened.flush()
+
+    in_run(work)
