@@ -14,9 +14,9 @@ from streamcrawl.operators.robots_txt import robots_txt
 
 _ORDER: dict[str, Callable[[], Layer] | None] = {
     "scope": None,
+    "user_agent": None,
     "robots_txt": robots_txt,
     "default_headers": default_headers,
-    "user_agent": None,
     "timeout": None,
     "size_limit": None,
     "retry": retry,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reactivex import Observable, abc
 
@@ -40,7 +40,7 @@ class Download:
 
 def download(
     *layers: Layer, fetch: Fetch | FetchMaker | None = None
-) -> Callable[[Observable[Request]], Observable[Outcome]]:
+) -> Callable[[Observable[Request]], Observable[Any]]:
     """Each Request becomes one Outcome, through layers around `fetch`.
 
     `download()` has the default layers; `download(a, b)` has exactly a and b, a outermost; `download(*default_layers(…))`

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from reactivex import Observable
 from reactivex import operators as rx
 
-from streamcrawl.core import RUN, Callback, Done, Errback, Outcome, ScrapeLayer, Scraper
+from streamcrawl.core import RUN, Callback, Done, Errback, ScrapeLayer, Scraper
 from streamcrawl.operators.depth import depth
 from streamcrawl.operators.http_error import http_error
 from streamcrawl.operators.referer import referer
@@ -44,7 +44,7 @@ class Scrape:
 
 def scrape(
     callback: Callback, *layers: ScrapeLayer, errback: Errback | None = None, defaults: bool = True
-) -> Callable[[Observable[Outcome]], Observable[Any]]:
+) -> Callable[[Observable[Any]], Observable[Any]]:
     """Each Response goes to `callback`; the items that it yields go on, its Requests go back to the frontier.
 
     The default layers are http_error, referer and depth. A layer given here takes the place of the default of its name;

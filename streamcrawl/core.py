@@ -281,7 +281,7 @@ class Hosts(Protocol):
         """Send nothing to the host for so long."""
 
     def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
-        """From now on: seconds between two requests to the host, and requests at once."""
+        """From now on: seconds between two requests to the host (never less than the crawl was told), and requests at once."""
 
     def close(self, host: str) -> None:
         """Keep the host's requests in the frontier until `open`: its robots.txt is being fetched."""

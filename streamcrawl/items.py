@@ -86,12 +86,12 @@ def as_dict(item: Item) -> dict[Any, Any]:
     return {name: getattr(item, name) for name in names}
 
 
-def with_field(item: Item, name: str, value: Any) -> Item | None:
+def with_field(item: Item, name: str, value: Any) -> Item:
     """A shallow copy of the item with this field set; None if items of its class have no such field."""
     cls: type[Any] = item.__class__
     kind = kind_of(cls)
     if kind == "mapping":
-        changed = copy.copy(item) if isinstance(item, MutableMapping) else dict(item)
+        changed: Any = copy.copy(item) if issubclass(cls, MutableMapping) else dict(item)
         changed[name] = value
         return changed
     if name not in field_names(cls):

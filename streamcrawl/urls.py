@@ -5,9 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import blake2b
 
+from typing import TYPE_CHECKING
+
 import can_ada
 
 from streamcrawl.errors import InvalidURL
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
 
 WEB_SCHEMES = frozenset({"http", "https"})
 LOCAL_SCHEMES = frozenset({"file", "data", "blob", "about", "javascript", "filesystem"})
@@ -109,11 +114,14 @@ def digest(text: str) -> bytes:
 @lru_cache(maxsize=4096)
 def registrable_domain(hostname: str) -> str:
     """The registrable domain of a host name, by the public suffix list; the name itself where there is none."""
-    from publicsuffixlist import PublicSuffixList
-
-    return _suffixes(PublicSuffixList).privatesuffix(hostname) or hostname
+    if hostname.startswith("[") or hostname.rpartition(".")[2].isdigit():
+        return hostname  # an IP address
+    return suffixes().privatesuffix(hostname) or hostname
 
 
 @lru_cache(maxsize=1)
-def _suffixes(kind: type) -> object:  # made on first use: loading the list takes some 30 ms
-    return kind()
+def suffixes() -> PublicSuffixList:
+    """The public suffix list, private section included; made on first use, because loading it takes some 30 ms."""
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()

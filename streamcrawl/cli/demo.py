@@ -128,15 +128,18 @@ def first_flow(path: Path) -> None:
 
 def how_to_go_on(folder: Path) -> str:
     """What the demo leaves behind, and the next steps."""
-    return f"""
-What there is now
-  {folder}/items.jsonl     a product a line, as JSON
-  {folder}/pictures/       its pictures as JPEG in full/, thumbnails in thumbs/small/
-  {folder}/flow.py         a first flow of your own, of ten lines
-
-How to go on
-  streamcrawl run {folder}/flow.py -O quotes.jsonl     run it (it crawls quotes.toscrape.com)
-  streamcrawl graph {folder}/flow.py                   see its pipe
-  streamcrawl shell https://quotes.toscrape.com/              try selectors on a page
-  streamcrawl operators                                       what may stand in a pipe
-  streamcrawl run --help                                      feeds, limits, scope, logs"""
+    steps = {
+        f"streamcrawl run {folder}/flow.py -O quotes.jsonl": "run it; it crawls quotes.toscrape.com",
+        f"streamcrawl graph {folder}/flow.py": "see its pipe",
+        "streamcrawl shell https://quotes.toscrape.com/": "try selectors on a page",
+        "streamcrawl operators": "what may stand in a pipe",
+        "streamcrawl run --help": "feeds, limits, scope, logs",
+    }
+    left = {
+        f"{folder}/items.jsonl": "a product a line, as JSON",
+        f"{folder}/pictures/": "its pictures, and thumbnails of them",
+        f"{folder}/flow.py": "a first flow of your own",
+    }
+    width = max(map(len, steps))
+    rows = [f"  {name:<{width}}  {text}" for name, text in (*left.items(), *steps.items())]
+    return "\n".join(("", "What there is now", *rows[: len(left)], "", "How to go on", *rows[len(left) :]))

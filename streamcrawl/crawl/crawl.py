@@ -87,7 +87,7 @@ class Crawl(Generic[T]):
     """
 
     def __init__(
-        self,
+        self: Crawl[Request],
         start: StartSource,
         *,
         concurrency: int = 16,

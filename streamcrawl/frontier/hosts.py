@@ -133,6 +133,8 @@ class HostTable:
         state = self.host(host)
         self.now = self._monotonic()
         if delay is not None:
+            slot = self._slots.get(host)
+            delay = max(delay, self._delay if slot is None or slot.delay is None else slot.delay)
             # What was sent before the rate was known counts too.
             state.next_at = max(state.next_at, self.now + delay - state.delay)
             state.delay = delay

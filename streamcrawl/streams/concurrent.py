@@ -10,6 +10,7 @@ from typing import Any
 from reactivex import Observable, abc
 
 from streamcrawl.core import LEASE, Extent, Run
+from streamcrawl.streams.layer import unawaited
 
 Work = Callable[[Any, Extent], "Awaitable[Any] | Any"]
 """(element, for whom) -> what is emitted instead of it, or an awaitable of it."""
@@ -69,7 +70,7 @@ class Concurrent:
         context = copy_context()
         if extent.leases:
             context.run(LEASE.set, extent.leases[0])
-        context.run(self._run.spawn, self._finish(element, result, extent))
+        unawaited(context.run(self._run.spawn, self._finish(element, result, extent)), result)
 
     async def _finish(self, element: Any, result: Awaitable[Any], extent: Extent) -> None:
         try:

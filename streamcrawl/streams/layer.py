@@ -5,6 +5,7 @@ A layer's `make(run)` is called once a subscription, so its state lives there an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -68,6 +69,13 @@ def stack(*layers: Layer) -> Layer:
     return stacked
 
 
+def unawaited(task: asyncio.Task[None], awaitable: Awaitable[Any]) -> None:
+    """Close a coroutine whose task was cancelled before it could await it."""
+    close = getattr(awaitable, "close", None)
+    if close is not None:
+        task.add_done_callback(lambda _: close())
+
+
 def failure(name: str, request: Request, error: Exception) -> Failed | Dropped:
     """What an exception in the operator `name` makes of `request`."""
     if isinstance(error, Drop):
@@ -109,7 +117,7 @@ def _subscribe(
                     finished.remove(end)
                     end()
 
-        run.spawn(wait())
+        unawaited(run.spawn(wait()), result)
 
     def when_idle(end: Callable[[], None]) -> None:
         if pending:

@@ -170,7 +170,7 @@ class _LayerCheck:
             raise ContractBroken(ANSWERED, self.name, what, element=request)
 
     def _one(self, request: Request, fetch: Fetch | None = None) -> str | None:
-        """What becomes of one request; None if the layer answered it without the wire."""
+        """What becomes of one request; None if the layer answers it without the wire."""
         plan = Plan(0, (request,), follow=False)
 
         async def work() -> Probe:
@@ -180,7 +180,8 @@ class _LayerCheck:
 
         probe: Probe = self.run(work, plan)
         offer = next(each for each in probe.offers.values() if each.lease.reply is None)
-        return describe(offer.outcome, offer.body, timed=False) if offer.below else None
+        untouched = bool(offer.below) and offer.below[0].answer is request.answer
+        return describe(offer.outcome, offer.body, timed=False) if untouched else None
 
 
 def _bringing(request: Request) -> Fetch:

@@ -336,12 +336,10 @@ class Probe:
         self.broken(LEFT, what)
 
     async def dispose(self, subscription: abc.DisposableBase) -> None:
-        """End the subscription as a run does, and give what is left of it some turns to end."""
-        await asyncio.sleep(0)  # tasks that were just made begin
-        for task in tuple(self.run.tasks):
-            task.cancel()
+        """End the subscription and the run's tasks, and give them some turns to end."""
         subscription.dispose()
-        for task in self._readers:
+        await asyncio.sleep(0)  # tasks that were just made begin
+        for task in (*self.run.tasks, *self._readers):
             task.cancel()
         for _ in range(10):
             await asyncio.sleep(0)

@@ -12,6 +12,7 @@ import selectors
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from datetime import UTC, datetime
 from types import CodeType, FrameType
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, TypeVarTuple, cast, overload
@@ -67,6 +68,18 @@ class _Selector(selectors.DefaultSelector):
 _Ready: TypeAlias = "list[tuple[selectors.SelectorKey, int]]"
 
 
+class _When(float):
+    """A time that comes after an equal one that was made before it."""
+
+    __slots__ = ("nth",)
+    nth: int
+
+    def __lt__(self, other: float) -> bool:
+        if isinstance(other, _When) and float(self) == float(other):
+            return self.nth < other.nth
+        return float(self) < float(other)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time: it begins at 0.0 on 2030-01-01 UTC and jumps from timer to timer.
 
@@ -90,6 +103,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._limit = limit
         self._patience = patience
         self._outside = 0
+        self._timers = 0
         self.errors: list[BaseException] = []
         """What callbacks raised with nobody there to catch it."""
         selector = _Selector()
@@ -106,6 +120,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def now(self) -> float:
         """The virtual date, in seconds since the epoch."""
         return START + self._time
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As on any loop; timers of one moment fire in the order in which they were set, so that runs can be compared."""
+        ordered = _When(when)
+        self._timers += 1
+        ordered.nth = self._timers
+        return super().call_at(ordered, callback, *args, context=context)
 
     def idle(self, timeout: float | None, wait: Callable[[float], _Ready]) -> _Ready:
         """Nothing is ready: wait for threads if any works for us, else jump over `timeout` seconds."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import TransferEncodingError
 
 HEADER_SIZE = 64 * 1024
 """Bytes of one header field or of the status line; some sites' cookies and policies are far above aiohttp's 8 KiB."""
@@ -15,6 +17,8 @@ IDLE_SECONDS = 30.0
 DNS_SECONDS = 300
 READ_SIZE = 128 * 1024
 """Bytes read ahead of the reader; the socket is paused at twice as much."""
+
+GARBLED = "the chunks are garbled"
 
 AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would send of its own."""
@@ -26,11 +30,41 @@ class PooledResponse(aiohttp.ClientResponse):
     server: str = ""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        transport = connection.transport
+        transport, protocol = connection.transport, connection.protocol
         peer: Any = transport.get_extra_info("peername") if transport is not None else None
         if isinstance(peer, tuple):
             self.server = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - what a socket says is untyped
-        return await super().start(connection)
+        started = await super().start(connection)
+        if protocol is not None and not self.content.is_eof():
+            watch(self.content, protocol.closed)
+        return started
+
+
+def watch(body: aiohttp.StreamReader, closed: asyncio.Future[None] | None) -> None:
+    """Tell the reader of `body` when the connection is gone.
+
+    aiohttp's parser closes the connection over a garbled chunk and tells nobody who reads the body: it would wait on.
+    """
+    if closed is None:
+        return
+
+    def lost(_: asyncio.Future[None]) -> None:
+        if not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError(GARBLED), TransferEncodingError(GARBLED))
+
+    def over() -> None:
+        closed.remove_done_callback(lost)
+
+    closed.remove_done_callback(retrieved)
+    closed.add_done_callback(retrieved)
+    closed.add_done_callback(lost)
+    body.on_eof(over)
+
+
+def retrieved(closed: asyncio.Future[None]) -> None:
+    """asyncio would complain that nobody asked how an idle connection ended."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 def make_connector() -> aiohttp.TCPConnector:

@@ -166,7 +166,9 @@ def main() -> None:
     print("|---|" + "---:|" * (len(given.counts) + 1))
     for case in given.only:
         peaks = [run_in_process(case, count)["peak_rss"] / 1e6 for count in given.counts]
-        print(f"| {case} |", " | ".join(f"{peak:.1f}" for peak in peaks), f"| {peaks[-1] - peaks[0]:+.1f} |", flush=True)
+        print(
+            f"| {case} |", " | ".join(f"{peak:.1f}" for peak in peaks), f"| {peaks[-1] - peaks[0]:+.1f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

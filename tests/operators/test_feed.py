@@ -264,9 +264,10 @@ def test_a_full_disk_stops_the_run_and_bounds_what_waits() -> None:
     async def work(run: LocalRun) -> None:
         opened = feed("/dev/full", format="jsonl").open(run)
         item = {"text": "x" * 10_000}
+        for _ in range(FULL // 10_000 + 1):
+            opened.accept(item, ID)
         with pytest.raises(SinkError, match="bytes wait already"):
-            for _ in range(FULL // 10_000 + 10):
-                opened.accept(item, ID)
+            opened.accept(item, ID)
         assert isinstance(run.error, SinkError)
         assert str(run.error) == "feed /dev/full: cannot be written: No space left on device"
         with pytest.raises(SinkError, match="No space left"):
@@ -338,7 +339,11 @@ def test_a_pipe(tmp_path: Path) -> None:
 def test_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     path = tmp_path / "items.jsonl"
-    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+
+    def fsync(file: int) -> None:
+        synced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
 
     async def work(run: LocalRun) -> None:
         opened = feed(path, durable=True).open(run)
@@ -372,7 +377,12 @@ def test_one_description_serves_many_runs(tmp_path: Path) -> None:
 
 def test_two_names_of_one_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = ["items.jsonl", "./items.jsonl", tmp_path / "items.jsonl", f"file://{tmp_path}/items.jsonl"]
+    names: list[str | Path] = [
+        "items.jsonl",
+        "./items.jsonl",
+        tmp_path / "items.jsonl",
+        f"file://{tmp_path}/items.jsonl",
+    ]
     assert {feed(name).target for name in names} == {os.path.realpath(tmp_path / "items.jsonl")}
     assert feed("file:items.jsonl").target != feed("other.jsonl").target
 

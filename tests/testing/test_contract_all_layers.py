@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from reactivex import operators as op
@@ -74,6 +75,10 @@ def url_of(request: Request) -> str:
     return request.url
 
 
+def growing(repeat: int, random: Random) -> float:
+    return repeat + random.random()
+
+
 LAYERS: dict[str, Callable[[], Layer]] = {
     "cookies": cookies,
     "decompress": decompress,
@@ -88,7 +93,7 @@ LAYERS: dict[str, Callable[[], Layer]] = {
     "redirect": redirect,
     "redirect, none": lambda: redirect(times=0),
     "retry": retry,
-    "retry, often": lambda: retry(times=5, wait=lambda n: 0.5 * n),
+    "retry, often": lambda: retry(times=5, wait=growing),
     "robots_txt": robots_txt,
     "scope": lambda: scope("a.example", re.compile(r"^https://b\.example/"), deny=lambda request: request.depth > 3),
     "size_limit": lambda: size_limit(1000),

@@ -42,6 +42,19 @@ def test_timers_fire_in_order_at_their_times() -> None:
     assert run_virtual(work) == [(0.1, "a"), (0.1, "b"), (3.5, "c"), (200_000.25, "d")]
 
 
+def test_timers_of_one_moment_fire_in_the_order_in_which_they_were_set() -> None:
+    async def work() -> list[int]:
+        seen: list[int] = []
+        loop = asyncio.get_running_loop()
+        for number in range(100):
+            loop.call_at(5.0 if number % 3 else 4.0, seen.append, number)
+        await asyncio.sleep(6)
+        return seen
+
+    numbers = range(100)
+    assert run_virtual(work()) == [*(n for n in numbers if n % 3 == 0), *(n for n in numbers if n % 3)]
+
+
 def test_late_in_the_year_the_clock_still_reaches_its_timers() -> None:
     async def work() -> int:
         await asyncio.sleep(300 * 86400 + 0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -47,7 +47,7 @@ class Site:
     scheme: str = "http"
     connections: int = 0
     open_connections: int = 0
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list[Seen])
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a client has closed a connection."""
 
@@ -85,7 +85,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen:
 
 
 @asynccontextmanager
-async def serving(answer: Answer, *, closing: bool = False, tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
+async def serving(answer: Answer, *, closing: bool = False, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Site]:
     site = Site(answer, closing, scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
 
@@ -123,7 +123,7 @@ class MeteredRun(LocalRun):
 
 
 @asynccontextmanager
-async def wired(run: MeteredRun | None = None, **options: Any) -> AsyncIterator[OpenWire]:
+async def wired(run: MeteredRun | None = None, **options: Any) -> AsyncGenerator[OpenWire]:
     wire = Wire(**options).open(run or MeteredRun())
     try:
         yield wire
@@ -160,7 +160,7 @@ def authority() -> trustme.CA:
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     """A server's certificate for 127.0.0.1."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
     return context
 
 
@@ -168,5 +168,5 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
     """A client that trusts the test authority."""
     context = ssl.create_default_context()
-    authority.configure_trust(context)
+    authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
     return context

@@ -65,16 +65,20 @@ def decode(coding: str, chunks: Iterator[bytes] | list[bytes], limit: int = LIMI
 
 
 @given(
-    data=st.binary(max_size=2000) | st.integers(0, 300_000).map(lambda n: b"ab" * n),
+    seed=st.binary(max_size=600),
+    times=st.integers(1, 1000),
     nth=st.integers(0, len(ENCODERS) - 1),
     sizes=st.lists(st.integers(0, 700), max_size=12),
 )
-def test_what_was_coded_comes_back_however_it_is_cut(data: bytes, nth: int, sizes: list[int]) -> None:
+def test_what_was_coded_comes_back_however_it_is_cut(seed: bytes, times: int, nth: int, sizes: list[int]) -> None:
+    data = seed * times
     coding, encode = ENCODERS[nth]
     assert decode(coding, cut(encode(data), sizes)) == data
 
 
-@given(data=st.binary(max_size=400), coding=st.sampled_from(sorted(CODECS)), sizes=st.lists(st.integers(0, 40), max_size=5))
+@given(
+    data=st.binary(max_size=400), coding=st.sampled_from(sorted(CODECS)), sizes=st.lists(st.integers(0, 40), max_size=5)
+)
 def test_arbitrary_bytes_raise_only_fetch_errors(data: bytes, coding: str, sizes: list[int]) -> None:
     try:
         decoded = decode(coding, cut(data, sizes))
@@ -113,13 +117,11 @@ def test_a_bomb_stops_at_the_limit(coding: str, encode: Callable[[bytes], bytes]
     bomb = encode(bytes(50_000_000))
     limit = 1_000_000
     decoder = Decoder([coding], limit, URL)
-    given_out = 0
+    pieces: list[bytes] = []
     with pytest.raises(BodyTooLarge, match=r"http://h/page.* 1000000 bytes"):
-        for piece in decoder.feed(bomb):
-            given_out += len(piece)
-            assert len(piece) <= 4 * STEP
-    assert given_out <= limit
-    assert decoder.size <= limit + 4 * STEP
+        pieces.extend(decoder.feed(bomb))
+    assert max(map(len, pieces)) <= 4 * STEP
+    assert sum(map(len, pieces)) <= limit
 
 
 @each_encoder
@@ -157,7 +159,9 @@ def test_a_zstd_window_above_8_mib_is_refused() -> None:
 
 def test_several_codings_are_undone_from_the_right() -> None:
     body = brotli_of(gzip.compress(zlib.compress(b"page")))
-    headers = Headers([("Content-Encoding", "deflate, GZIP"), ("X", "1"), ("Content-Encoding", "br"), ("Content-Length", "9")])
+    headers = Headers(
+        [("Content-Encoding", "deflate, GZIP"), ("X", "1"), ("Content-Encoding", "br"), ("Content-Length", "9")]
+    )
     assert decode_body(body, headers, limit=LIMIT, url=URL) == (b"page", Headers([("X", "1")]))
 
 

@@ -124,7 +124,9 @@ def test_a_refused_port(wire: Any) -> None:
         asyncio.run(main())
 
 
-@pytest.mark.parametrize("host", ["nohost.invalid", f"{'a' * 64}.invalid", "a..invalid", "xn--zz--zz.invalid", "-.invalid"])
+@pytest.mark.parametrize(
+    "host", ["nohost.invalid", f"{'a' * 64}.invalid", "a..invalid", "xn--zz--zz.invalid", "-.invalid"]
+)
 def test_a_host_without_address(wire: Any, host: str) -> None:
     async def main() -> None:
         async with wire(timeout=60) as fetch:

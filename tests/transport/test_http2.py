@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +30,8 @@ class H2Site:
 
     port: int = 0
     connections: int = 0
-    requests: list[list[tuple[str, str]]] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
+    requests: list[list[tuple[str, str]]] = field(default_factory=list[list[tuple[str, str]]])
+    bodies: list[bytes] = field(default_factory=list[bytes])
 
     def url(self, path: str) -> str:
         return f"https://127.0.0.1:{self.port}{path}"
@@ -94,9 +94,9 @@ def push(connection: Any, unsent: dict[int, bytes]) -> None:
 
 
 @asynccontextmanager
-async def serving_h2(authority: trustme.CA) -> AsyncIterator[H2Site]:
+async def serving_h2(authority: trustme.CA) -> AsyncGenerator[H2Site]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
     context.set_alpn_protocols(["h2"])
     site = H2Site()
     tasks: set[asyncio.Task[None]] = set()
@@ -154,9 +154,11 @@ def test_errors_are_the_same_as_of_http_1(wire: Any, authority: trustme.CA, trus
 
         async def main() -> None:
             async with serving_h2(authority) as site, wire(http2=True, verify=trusting, timeout=30) as fetch:
-                with pytest.raises(ConnectError, match=r"^https://127.0.0.1:\d+/: cannot connect to 127.0.0.1, port \d+: "):
+                with pytest.raises(
+                    ConnectError, match=r"^https://127.0.0.1:\d+/: cannot connect to 127.0.0.1, port \d+: "
+                ):
                     await fetch(Request(refused))
-                with pytest.raises(ResolveError, match="the host nohost.invalid has no address"):
+                with pytest.raises(ResolveError, match=r"the host nohost\.invalid has no address"):
                     await fetch(Request("https://nohost.invalid/"))
                 with pytest.raises(TruncatedBody, match=r"/reset: the body ended before its time, after \d+ bytes"):
                     await fetch(Request(site.url("/reset")))

@@ -129,9 +129,11 @@ def test_a_break_in_mid_stream_reaches_the_reader(
             writer.write(part)
         if kind is TruncatedBody and not coding:
             writer.write_eof()
-        await seen.hung_up()
+        if not sound:
+            await seen.hung_up()
 
     headed: asyncio.Semaphore
+    sound = parts[-1].endswith(b"0\r\n\r\n")  # what HTTP calls complete leaves a connection that can be used again
 
     async def main() -> None:
         nonlocal headed
@@ -143,8 +145,10 @@ def test_a_break_in_mid_stream_reaches_the_reader(
                 await response.read()
             assert type(caught.value) is kind
             assert str(caught.value).startswith(f"{site.url()}: ")
-            await site.closed.wait()
+            if not sound:
+                await site.closed.wait()
             assert (await fetch(Request(site.url("/ok")))).body == b"ok"
+            assert site.connections == (1 if sound else 2)
 
     asyncio.run(main())
 

@@ -58,7 +58,10 @@ def test_verification_can_be_turned_off(serve: Any, wire: Any, server_tls: ssl.S
 @pytest.mark.parametrize("http2", [False, True])
 def test_a_server_that_speaks_no_tls(serve: Any, wire: Any, http2: bool) -> None:
     async def main() -> None:
-        async with serve(b"HTTP/1.1 400 Bad Request\r\n\r\n", closing=True) as site, wire(http2=http2, timeout=20) as fetch:
+        async with (
+            serve(b"HTTP/1.1 400 Bad Request\r\n\r\n", closing=True) as site,
+            wire(http2=http2, timeout=20) as fetch,
+        ):
             # It waits for a line end that a handshake may never bring, so it answers at once here.
             site.serve = answer_at_once
             with pytest.raises(TLSError, match=r"TLS with 127.0.0.1 failed: \S+"):

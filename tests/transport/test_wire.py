@@ -35,7 +35,10 @@ def test_arguments_are_checked_when_built(options: dict[str, Any], error: type[E
 
 
 def test_http2_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire_module, "find_spec", lambda name: None)  # pyright: ignore[reportUnknownLambdaType]
+    def absent(name: str) -> None:
+        assert name == "h2"
+
+    monkeypatch.setattr(wire_module, "find_spec", absent)
     with pytest.raises(FlowError, match=r"pip install 'streamcrawl\[http2\]'"):
         Wire(http2=True)
     assert not Wire().http2
