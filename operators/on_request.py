@@ -68,10 +68,15 @@ def on_request(fn: OnRequest) -> RequestHook:
         its `answer`. One in, one out. What `fn` raises makes `Failed`.
     """
 
-    async def later(request: Request, result: Awaitable[Answer]) -> Request | Outcome:
-        return _judged(request, await result)
+    coroutines = is_async(fn)
+
+    async def later(request: Request, result: Awaitable[Answer] | None = None) -> Request | Outcome:
+        # A coroutine function is called in here: a task that is cancelled before it starts leaves no coroutine behind.
+        return _judged(request, await (cast("Awaitable[Answer]", fn(request)) if result is None else result))
 
     def down(request: Request) -> Request | Outcome | Awaitable[Request | Outcome]:
+        if coroutines:
+            return later(request)
         result = fn(request)
         if result is None:
             return request

@@ -65,12 +65,17 @@ def on_response(fn: OnResponse) -> ResponseHook:
     Emits: the response, or what `fn` gave. One in, one out. What `fn` raises makes `Failed`.
     """
 
-    async def later(response: Response, result: Awaitable[Outcome | None]) -> Outcome:
-        return _judged(response, await result)
+    coroutines = is_async(fn)
+
+    async def later(response: Response, result: Awaitable[Outcome | None] | None = None) -> Outcome:
+        # A coroutine function is called in here: a task that is cancelled before it starts leaves no coroutine behind.
+        return _judged(response, await (cast("Awaitable[Outcome | None]", fn(response)) if result is None else result))
 
     def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
         if not isinstance(outcome, Response):
             return outcome
+        if coroutines:
+            return later(outcome)
         result = fn(outcome)
         if result is None:
             return outcome

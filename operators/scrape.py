@@ -63,7 +63,7 @@ def scrape(
     for each in (callback, *layers, *(() if errback is None else (errback,))):
         if not callable(each):
             raise TypeError(f"scrape() takes a callback and layers, and {each!r} is not callable")
-    given = {getattr(layer, "name", None): layer for layer in layers}
-    outer = [given.pop(name, None) or make() for name, make in _DEFAULTS.items()] if defaults else []
+    given = {str(getattr(layer, "name", "")): layer for layer in layers}
+    outer = [given[name] if name in given else make() for name, make in _DEFAULTS.items()] if defaults else []
     inner = [layer for layer in layers if layer not in outer]
     return Scrape(callback, errback, (*outer, *inner))

@@ -12,7 +12,8 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from streamcrawl.core import Again, Dropped, Failed, Item, Request, Response
+from streamcrawl.core import Again, Dropped, Failed, Item, Request
+from streamcrawl.response import Response
 
 E = TypeVar("E", bound="Event")
 
@@ -141,11 +142,12 @@ class Notice(Event, frozen=True):
 
 
 class Events(Observable[Event]):
-    """The hub of one run: an Observable of its events."""
+    """The hub of one run: an Observable of its events. `parent` hears them too: the hub of the crawl, which never completes."""
 
-    def __init__(self, run: str = "") -> None:
+    def __init__(self, run: str = "", parent: Events | None = None) -> None:
         super().__init__()
         self._run = run
+        self._parent = parent
         self._all: list[abc.ObserverBase[Event]] = []
         self._by_kind: dict[type, list[Callable[[Any], None]]] = {}
         self._completed = False
@@ -167,7 +169,7 @@ class Events(Observable[Event]):
 
     def wants(self, kind: type) -> bool:
         """Whether anybody would hear an event of this kind."""
-        return bool(self._all) or bool(self._by_kind.get(kind))
+        return bool(self._all) or bool(self._by_kind.get(kind)) or (self._parent is not None and self._parent.wants(kind))
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed."""
@@ -177,6 +179,8 @@ class Events(Observable[Event]):
             listener(event)
         for observer in tuple(self._all):
             observer.on_next(event)
+        if self._parent is not None:
+            self._parent.emit(event)
 
     def complete(self) -> None:
         """After the last event of the run."""

@@ -189,15 +189,15 @@ class Response:
 
     def css(self, query: str) -> SelectorList[Selector]:
         """Select by CSS, with parsel's `::text` and `::attr(name)`."""
-        return cast("SelectorList[Selector]", self.selector.css(query))
+        return self.selector.css(query)
 
     def xpath(self, query: str, **variables: Any) -> SelectorList[Selector]:
         """Select by XPath."""
-        return cast("SelectorList[Selector]", self.selector.xpath(query, **variables))
+        return self.selector.xpath(query, **variables)
 
     def jmespath(self, query: str) -> SelectorList[Selector]:
         """Select from JSON by JMESPath."""
-        return cast("SelectorList[Selector]", self.selector.jmespath(query))
+        return self.selector.jmespath(query)
 
     def urljoin(self, url: str) -> str:
         """`url` made absolute against the page, `<base href>` included. Raises: InvalidURL."""

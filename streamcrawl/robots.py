@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
+from streamcrawl.errors import FetchError
 from streamcrawl.events import Event, Notice
 from streamcrawl.headers import NO_HEADERS, Headers
 from streamcrawl.response import Response
@@ -148,6 +149,8 @@ class _Known(NamedTuple):
     until: float
     rules: RobotsRules | None = None
     unreachable: bool = False
+    error: Exception | None = None
+    """Why it was not reached; the host's requests would have failed alike."""
 
 
 class Gate:
@@ -162,7 +165,7 @@ class Gate:
     def __repr__(self) -> str:
         return f"<robots.txt: {len(self._hosts)} hosts known, {len(self._asking)} being asked>"
 
-    def down(self, request: Request) -> Request | Dropped | Awaitable[Request | Dropped]:
+    def down(self, request: Request) -> Request | Dropped | Failed | Awaitable[Request | Dropped | Failed]:
         """The request, or that it is refused, at once if its host is known."""
         url = request.url
         if not url.startswith(("https://", "http://")):
@@ -183,8 +186,10 @@ class Gate:
         via = request.via
         return bool(via) and via[0].endswith("/robots.txt") and host_of(via[0]) in self._asking
 
-    def _judged(self, request: Request, host: str, known: _Known) -> Request | Dropped:
+    def _judged(self, request: Request, host: str, known: _Known) -> Request | Dropped | Failed:
         if known.rules is None:
+            if known.error is not None and not self._exempt(request, host):
+                return Failed(request, known.error)
             allowed, reason = not known.unreachable, "robots.txt unreachable"
         else:
             allowed, reason = known.rules.allowed(request.url, self._agent(request)), "robots.txt"
@@ -199,7 +204,7 @@ class Gate:
         headers = request.headers
         return DEFAULT_AGENT if headers is NO_HEADERS else headers.get("user-agent") or DEFAULT_AGENT
 
-    async def _wait(self, request: Request, host: str, answer: asyncio.Future[_Known | None]) -> Request | Dropped:
+    async def _wait(self, request: Request, host: str, answer: asyncio.Future[_Known | None]) -> Request | Dropped | Failed:
         # Shielded: one that stops waiting must not take the answer from the others.
         while (known := await asyncio.shield(answer)) is None:
             answer = self._ask(request, host)
@@ -262,7 +267,8 @@ class Gate:
                 problem = f"{type(error).__name__}: {error}"
         elif found is Standing.OPEN:
             return _Known(now + policy.ttl)
-        return self._unreachable(host, now, problem)
+        lost = outcome.error if isinstance(outcome, Failed) and isinstance(outcome.error, FetchError) else None
+        return self._unreachable(host, now, problem, lost)
 
     def _apply(self, request: Request, host: str, url: str, rules: RobotsRules) -> None:
         if self._policy.max_delay:
@@ -272,7 +278,7 @@ class Gate:
         if self._run.events.wants(RobotsParsed):
             self._run.events.emit(RobotsParsed(host=host, url=url, rules=rules))
 
-    def _unreachable(self, host: str, now: float, problem: str) -> _Known:
+    def _unreachable(self, host: str, now: float, problem: str, lost: Exception | None) -> _Known:
         until = now + self._policy.unreachable_ttl
         old = self._hosts.get(host)
         kept = old is not None and not old.unreachable
@@ -281,7 +287,7 @@ class Gate:
             text = f"no robots.txt from {host} ({problem}): {then} for {self._policy.unreachable_ttl:g} s"
             self._run.events.emit(Notice(text=text, level="warning"))
         # RFC 9309 §2.4: a copy may be used for longer than a day if the file is unreachable.
-        return old._replace(until=until) if old is not None and kept else _Known(until, unreachable=True)
+        return old._replace(until=until) if old is not None and kept else _Known(until, unreachable=True, error=lost)
 
     def _count(self, key: str) -> None:
         key = f"robotstxt/{key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,17 @@ def test_a_page_of_an_operator_is_about_it_and_shows_it() -> None:
         if page.stem != "index" and not (page.stem in text.partition("\n")[0] and blocks(text)):
             wrong.append(page.name)
     assert wrong == [], "the first line names the operator, and there is a block of Python that uses it"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken: list[str] = []
+    for page in PAGES:
+        prose = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+            path = target.partition("#")[0]
+            if path and "://" not in path and not (page.parent / path).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
 
 
 def test_blocks_are_found_with_their_lines_and_reasons() -> None:

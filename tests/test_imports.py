@@ -177,6 +177,14 @@ def test_the_demo_site_needs_only_the_standard_library() -> None:
     assert foreign == []
 
 
+def test_only_the_transport_knows_the_http_clients() -> None:
+    """So that another client can take their place."""
+    clients = {"aiohttp", "httpcore", "httpx", "httpx_aiohttp", "yarl"}
+    users = [each for each in all_imports() if each.target.partition(".")[0] in clients]
+    assert users
+    assert [str(each) for each in users if part_of(each.source) != "transport"] == []
+
+
 def export_order(name: str) -> tuple[int, str]:
     """As ruff sorts `__all__` (RUF022): constants, then classes, then functions."""
     return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)

@@ -70,7 +70,7 @@ def test_a_dict_is_not_copied() -> None:
 @pytest.mark.parametrize(
     "other",
     ["text", b"bytes", 1, 1.5, None, True, ["a"], ("a",), {"a"}, Plain, object(), Request("https://a.example/")],
-    ids=repr,
+    ids=lambda other: type(other).__name__,
 )
 def test_what_is_no_item(other: object) -> None:
     assert not is_item(other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +61,14 @@ def port(text: str) -> int:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Crawl the shop, or only serve it."""
+    from streamcrawl.errors import StreamcrawlError
     from streamcrawl.testing.site import DemoSite
 
-    with DemoSite(port=arguments.port, keep=1) as shop:
+    with ExitStack() as served:
+        try:
+            shop = served.enter_context(DemoSite(port=arguments.port, keep=1))
+        except OSError as error:
+            raise StreamcrawlError(f"port {arguments.port}: {error.strerror or error}") from error
         if arguments.serve:
             print(f"the demo shop is at {shop.url}/ until Ctrl-C", flush=True)
             return _wait()

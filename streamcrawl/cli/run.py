@@ -129,20 +129,13 @@ def has_one_host(crawl: Crawl[Any]) -> bool:
 def with_feeds(crawl: Crawl[Any], feeds: list[tuple[str, Any]]) -> Crawl[Any]:
     """The crawl with more feeds at its end. Raises: WrongUsage for one that cannot be, and if two would write over one another."""
     from streamcrawl import operators as ops
+    from streamcrawl.errors import FlowError
 
     for uri, mode in feeds:
         if mode == "append" and uri.lower().endswith(".json"):
             raise WrongUsage(f"-o {uri}: a JSON array cannot be appended to: overwrite it (-O), or use a .jsonl file")
         try:
             crawl = crawl.pipe(ops.feed(uri, mode="overwrite" if uri == "-" else mode))
-        except ValueError as error:
+        except (ValueError, FlowError) as error:
             raise WrongUsage(str(error).partition(";")[0]) from error
-    targets: set[str] = set()
-    for operator in crawl.operators:
-        target = getattr(operator, "target", None)
-        if isinstance(target, str):
-            if target in targets:
-                uri = getattr(operator, "uri", target)
-                raise WrongUsage(f"two feeds write to {uri}: it is given twice, or the flow writes to it itself")
-            targets.add(target)
     return crawl

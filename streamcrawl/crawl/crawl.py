@@ -18,6 +18,7 @@ from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.start import checked
 from streamcrawl.crawl.summary import Summary
 from streamcrawl.crawl.wiring import Pipe, sort_out
+from streamcrawl.events import Events
 from streamcrawl.frontier.hosts import Slot
 from streamcrawl.scoping import scope_test
 from streamcrawl.streams.blocking import waited_for
@@ -116,6 +117,8 @@ class Crawl(Generic[T]):
         )
         self.operators: tuple[Any, ...] = ()
         self.pipes: Pipe = sort_out(())
+        self.events = Events()
+        """The events of all its runs, each with its run's id."""
 
     @overload
     def pipe(self, o1: _Op[T, _B], /) -> Crawl[_B]: ...
@@ -172,6 +175,7 @@ class Crawl(Generic[T]):
         made: Crawl[Any] = Crawl.__new__(Crawl)
         made.start_source, made.options = self.start_source, self.options
         made.operators, made.pipes = self.operators, self.pipes
+        made.events = Events()
         return made
 
     # -- ways to run it ---------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from streamcrawl.crawl.wiring import Wires, subscribe
 from streamcrawl.errors import LawBroken
 from streamcrawl.events import (
     CallbackFailed,
+    Events,
     ItemScraped,
     Leased,
     Notice,
@@ -73,6 +74,7 @@ class Run(RunContext):
         options = crawl.options
         super().__init__(loop, seed=options.seed)
         self.crawl = crawl
+        self.events = Events(self.id, crawl.events)
         self.counts = Counts()
         self.budget = Budget(options.memory)
         self.hosts = HostTable(
@@ -86,7 +88,6 @@ class Run(RunContext):
         )
         self.frontier = MemoryFrontier(self.hosts, self.now)
         self.door = Door(self.frontier, self.counts, self.events, scope_test(options.scope))
-        self.known = self.door.known
         self.begin = Start(crawl.start_source, self, self.door.start, self.moved)
         self.nested = Nested(self)
         self.settling = Settling(self)
@@ -177,6 +178,9 @@ class Run(RunContext):
         if self.error is None:
             self.error = error
             self.stop("failed", now=True)
+
+    def known(self, request: Request) -> bool:
+        return self.door.known(request)
 
     def outside(self, place: str) -> None:
         self.stats["outside_extent"] += 1
@@ -315,11 +319,12 @@ class Run(RunContext):
             self.moved()
             return
         self.working += 1
+        outcome = settled(outcome)
         if isinstance(outcome, Response):
             self.budget.charge(lease, PAGE + TREE * outcome.size)
         assert self._wires is not None
         before, self.extent = self.extent, Extent((lease,))
-        self._wires.inputs.on_next(settled(outcome))
+        self._wires.inputs.on_next(outcome)
         self.extent = before
 
     def output(self, output: Any) -> None:

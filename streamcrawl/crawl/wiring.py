@@ -53,6 +53,10 @@ def sort_out(operators: tuple[Any, ...]) -> Pipe:
             raise TypeError(f"pipe() takes operators, and {operator!r} is none")
         else:
             edges[2 if scrape is not None else 1 if download is not None else 0].append(operator)
+    targets = [target for operator in edges[2] or edges[1] if (target := getattr(operator, "target", None)) is not None]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise FlowError(f"two sinks write to {target}")
     if scrape is None and download is not None:
         # With no scrape, the responses are the items.
         return Pipe(tuple(edges[0]), download, (), None, tuple(edges[1]))

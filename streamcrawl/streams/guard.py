@@ -100,10 +100,10 @@ class _Guard:
                 observer.on_next(element)
         except Exception as error:
             self._error = error
-        outputs, error = self._outputs, self._error
+        outputs, failure = self._outputs, self._error
         self._inside, self._input, self._outputs = before
-        if error is not None:
-            self._failed(element, error, outputs)
+        if failure is not None:
+            self._failed(element, failure, outputs)
         elif outputs == 0:
             self._edge.swallowed(element, f"swallowed by {self._name}", self._lower)
 

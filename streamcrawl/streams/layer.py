@@ -41,7 +41,10 @@ class NamedLayer:
 
     def __call__(self, stage: Stage) -> Stage:
         def staged(requests: Observable[Request]) -> Observable[Outcome]:
-            return Observable(lambda upper, scheduler=None: _subscribe(self, stage, requests, upper, scheduler))
+            def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+                return _subscribe(self, stage, requests, upper, scheduler)
+
+            return Observable(subscribe)
 
         return staged
 

@@ -13,6 +13,7 @@ from reactivex.subject import Subject
 
 from streamcrawl.core import LEASE, RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
 from streamcrawl.errors import InvalidURL
+from streamcrawl.response import Response
 from streamcrawl.streams.blocking import waited_for
 from streamcrawl.streams.context import RunContext
 from streamcrawl.urls import host_of, normalize
@@ -113,7 +114,13 @@ def alone(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outco
         waited_for(lambda: _exchange_all(stage, requests, upper))
         return Disposable()
     task = loop.create_task(_exchange_all(stage, requests, upper))
-    return Disposable(lambda: None if task.done() else bool(task.cancel()) and None)
+
+
+    def dispose() -> None:
+        if not task.done():
+            task.cancel()
+
+    return Disposable(dispose)
 
 
 async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome]) -> None:
@@ -159,16 +166,14 @@ async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.Obse
         RUN.reset(token)
 
 
-def settled(outcome: Outcome) -> Outcome:
+def settled(outcome: Response | Failed | Dropped) -> Response | Failed | Dropped:
     """The outcome as users see it: its request is the origin, without what layers added for the wire."""
     request = outcome.request
     if request.lease is None:
-        return outcome
-    if not isinstance(outcome, (Failed, Dropped, Again)):
-        outcome.request = request.origin
         return outcome
     if isinstance(outcome, Failed):
         return Failed(request.origin, outcome.error)
     if isinstance(outcome, Dropped):
         return Dropped(request.origin, outcome.reason)
+    outcome.request = request.origin
     return outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,6 @@ def _arguments(operator: Any) -> Iterator[Any]:
 
 def _place(function: Any) -> str:
     code = getattr(function, "__code__", None)
-    if code is None or not isinstance(function, Callable):
+    if code is None:
         return ""
     return f"{function.__name__} at {Path(code.co_filename).name}:{code.co_firstlineno}"

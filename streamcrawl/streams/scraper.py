@@ -8,11 +8,12 @@ from contextvars import copy_context
 from typing import Any
 
 from reactivex import Observable, abc
+from reactivex import operators as rx
 
 from streamcrawl.core import LEASE, Callback, Done, Errback, Extent, Lease, Request, Run, ScrapeInput, Scraper
-from streamcrawl.errors import CallbackError, Drop, StreamcrawlError
+from streamcrawl.errors import CallbackError, StreamcrawlError
 from streamcrawl.items import is_item
-from streamcrawl.response import Response
+from streamcrawl.response import BodyStream, Response
 from streamcrawl.streams.context import running
 from streamcrawl.streams.edges import item_failed
 from streamcrawl.streams.layer import NamedScrapeLayer, failure
@@ -176,7 +177,7 @@ class Scraping:
 
     def _done(self, page: Page, error: Exception | None) -> None:
         if isinstance(page.input, Response) and page.input.stream is not None:
-            self._spawn(page, page.input.stream.aclose())  # type: ignore[arg-type]  # a coroutine, as all aclose() are
+            self._spawn(page, _closed(page.input.stream))
         if error is not None and not isinstance(error, StreamcrawlError):
             error = _raised(error, page.input)
         before = self._run.extent
@@ -202,6 +203,10 @@ class Scraping:
     def _end(self) -> None:
         if self._completed and not self._open:
             self._lower.on_completed()
+
+
+async def _closed(stream: BodyStream) -> None:
+    await stream.aclose()
 
 
 def _no_item(value: object, input: ScrapeInput, how: str) -> CallbackError:
@@ -276,11 +281,7 @@ def around(named: NamedScrapeLayer, scraper: Scraper) -> Scraper:
                 if output_ is not None:
                     lower.on_next(output_)
 
-            shown = inputs if hooks.input is None else Observable(
-                lambda obs, sch=None: inputs.subscribe(
-                    lambda value: obs.on_next(on_input(value)), obs.on_error, obs.on_completed, scheduler=sch
-                )
-            )
+            shown = inputs if hooks.input is None else inputs.pipe(rx.map(on_input))
             return scraper(shown).subscribe(on_output, lower.on_error, lower.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
@@ -293,4 +294,4 @@ def _refused(run: Run, layer: str, output: Any, error: Exception) -> None:
     if outcome is None:
         item_failed(run, output, error)
     else:
-        run.refused(outcome, isinstance(error, Drop))
+        run.refused(outcome)

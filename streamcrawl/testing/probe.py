@@ -338,7 +338,7 @@ class Probe:
     async def dispose(self, subscription: abc.DisposableBase) -> None:
         """End the subscription and the run's tasks, and give them some turns to end."""
         subscription.dispose()
-        await asyncio.sleep(0)  # tasks that were just made begin
+        await asyncio.sleep(0)  # what a task that never began was to await would be left without an awaiter
         for task in (*self.run.tasks, *self._readers):
             task.cancel()
         for _ in range(10):

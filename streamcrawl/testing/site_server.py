@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -154,16 +155,16 @@ class Site:
         if self._thread is not None:
             raise RuntimeError(f"{self!r} is running already")
         self._loop = loop = asyncio.new_event_loop()
-        try:
-            listening = loop.create_server(lambda: _Connection(self, loop), *self._address, ssl=self._tls, backlog=1024)
-            server = loop.run_until_complete(listening)
-        except BaseException:
-            loop.close()
-            raise
-        host, port = server.sockets[0].getsockname()[:2]
-        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
-        self._thread = threading.Thread(target=self._run, args=(loop, server), name=f"site {self.url}", daemon=True)
+        listening: Future[str] = Future()
+        # All in the thread: who starts a site may have a loop running in its own.
+        self._thread = threading.Thread(target=self._run, args=(loop, listening), name="site", daemon=True)
         self._thread.start()
+        try:
+            self.url = listening.result()
+        except BaseException:
+            self._thread.join()
+            self._thread = self._loop = None
+            raise
         return self
 
     def stop(self) -> None:
@@ -173,21 +174,31 @@ class Site:
             self._thread.join()
             self._thread = self._loop = None
 
-    def _run(self, loop: asyncio.AbstractEventLoop, server: asyncio.Server) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop, listening: Future[str]) -> None:
         asyncio.set_event_loop(loop)
         try:
+            server = loop.run_until_complete(
+                loop.create_server(lambda: _Connection(self, loop), *self._address, ssl=self._tls, backlog=1024)
+            )
+            host, port = server.sockets[0].getsockname()[:2]
+            listening.set_result(f"{'https' if self._tls else 'http'}://{host}:{port}")
             loop.run_forever()
             server.close()
-            for connection in tuple(self._open):
-                connection.abort()
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(asyncio.sleep(0))  # aborted transports close their sockets in the next turn
+            self._end_all(loop)
+        except OSError as error:
+            listening.set_exception(error)
         finally:
             loop.close()
+
+    def _end_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(asyncio.sleep(0))  # aborted transports close their sockets in the next turn
 
     def reply(self, arrival: Arrival) -> Reply | Awaitable[Reply]:
         """What is answered to a request."""
@@ -298,35 +309,29 @@ class _Connection(asyncio.Protocol):
         if not isinstance(reply, Awaitable):
             answer = _answer(reply)
             if not answer.delay and answer.chunks is None:
-                self._transport.write(_whole(answer, arrival))
-                self._end(answer, arrival)
+                site.active -= 1  # before the answer is seen: who has it finds the counts right
+                self._end(answer, arrival, _whole(answer, arrival))
                 return
             reply = answer
         self._task = self._loop.create_task(self._later(reply, arrival))
 
     async def _later(self, reply: Answer | Awaitable[Reply], arrival: Arrival) -> None:
-        ended = False
         try:
             answer = reply if isinstance(reply, Answer) else _answer(await reply)
             if answer.delay:
                 await asyncio.sleep(answer.delay)
-            if answer.chunks is None:
-                self._transport.write(_whole(answer, arrival))
-            else:
-                await self._send_chunks(answer, arrival)
-            ended = True
-            self._task = None
-            self._end(answer, arrival)
+            last = _whole(answer, arrival) if answer.chunks is None else await self._send_chunks(answer, arrival)
         except Exception as error:
-            self._transport.write(_whole(Answer(f"{type(error).__name__}: {error}", 500, cut=True), arrival))
-            self._transport.close()
+            answer = Answer(f"{type(error).__name__}: {error}", 500, cut=True)
+            last = _whole(answer, arrival)
         finally:
+            self._site.active -= 1
             self._task = None
-            if not ended:
-                self._site.active -= 1
+        self._end(answer, arrival, last)
         self._next()
 
-    async def _send_chunks(self, answer: Answer, arrival: Arrival) -> None:
+    async def _send_chunks(self, answer: Answer, arrival: Arrival) -> bytes:
+        """Gives what ends the body."""
         self._transport.write(_head(answer, ("Transfer-Encoding", "chunked")))
         for chunk in () if arrival.method == "HEAD" else answer.chunks or ():
             if answer.pause:
@@ -334,12 +339,11 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await self._writable.wait()
             if self._transport.is_closing():
-                return
-        if not answer.cut and arrival.method != "HEAD":
-            self._transport.write(b"0\r\n\r\n")
+                return b""
+        return b"" if answer.cut or arrival.method == "HEAD" else b"0\r\n\r\n"
 
-    def _end(self, answer: Answer, arrival: Arrival) -> None:
-        self._site.active -= 1
+    def _end(self, answer: Answer, arrival: Arrival, last: bytes) -> None:
+        self._transport.write(last)
         if answer.cut or answer.raw is not None or _is_last(arrival) or _misstated(answer, arrival):
             self._transport.close()
 

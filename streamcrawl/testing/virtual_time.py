@@ -124,7 +124,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """As on any loop; timers of one moment fire in the order in which they were set, so that runs can be compared."""
+        """Timers of one moment fire in the order in which they were set, so that runs can be compared."""
         ordered = _When(when)
         self._timers += 1
         ordered.nth = self._timers

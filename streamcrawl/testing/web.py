@@ -51,7 +51,7 @@ class Web:
 
     Args:
         pages: URLs in all; 1 or more.
-        fanout: Links on a page, on average.
+        fanout: Links on a page, on average; most of them on its host.
         hosts: Hosts that they are spread over; 1 or more.
         seed: Of the chance that makes it.
         redirects: Share of URLs that lead elsewhere; never in a circle.
@@ -117,9 +117,13 @@ class Web:
             return Node(urls[number], kind, target=urls[chance.randrange(number + 1, len(urls))])
         if kind in ("missing", "broken"):
             return Node(urls[number], kind)
-        links = [chance.choice(urls) for _ in range(chance.randint(0 if number else 1, 2 * self.fanout))]
-        if number + 1 < len(urls):
-            links.append(urls[number + 1])  # a thread through most of it, so that small webs do not end at once
+        host = urls[number % self.hosts :: self.hosts]
+        links = [
+            chance.choice(urls if chance.random() < 0.3 else host) for _ in range(chance.randint(0, 2 * self.fanout))
+        ]
+        links += urls[number + self.hosts : number + self.hosts + 1]  # a thread through each host
+        if not number:
+            links += urls[1 : self.hosts]
         return Node(urls[number], kind, tuple(links), failures=chance.randint(1, 2) if kind == "flaky" else 0)
 
     def site(self) -> dict[str, Answer]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 PARTS = (
-    ("parsing HTML (lxml)", ("/parsel/selector.py:create_root_node", "/parsel/selector.py:_get_root")),
-    ("selecting: CSS, XPath", ("/parsel/", "/cssselect/", "/lxml/", "streamcrawl/response.py:_hrefs")),
+    ("parsing HTML (lxml)", ("/parsel/selector.py:create_root_node",)),
+    ("selecting: CSS, XPath", ("/parsel/", "/cssselect/", "streamcrawl/response.py:_hrefs")),
     ("decoding the text", ("streamcrawl/encoding.py", "/charset_normalizer/")),
     ("links: joining, making Requests", ("streamcrawl/urls.py", "streamcrawl/response.py")),
     (

@@ -274,7 +274,7 @@ def test_a_folder_that_cannot_be_written_is_named_when_opened(tmp_path: Path) ->
 )
 def test_arguments_are_checked_when_built(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        images(**{"store": "x", **arguments})
+        images(arguments.pop("store", "x"), **arguments)
 
 
 def test_pictures_of_the_demo_shop(tmp_path: Path) -> None:

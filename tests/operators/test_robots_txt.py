@@ -13,7 +13,7 @@ from reactivex.subject import Subject
 from through import Spy, piped, through
 
 from streamcrawl import Crawl, robots
-from streamcrawl.core import Dropped, Outcome, Request
+from streamcrawl.core import Dropped, Failed, Outcome, Request
 from streamcrawl.errors import ConnectError, FetchTimeout
 from streamcrawl.events import Notice
 from streamcrawl.headers import Headers
@@ -36,10 +36,15 @@ def told(outcomes: list[Outcome]) -> dict[str, str]:
     """What became of each path: "200", or why it was dropped."""
     return {
         outcome.request.url.removeprefix(HOST): (
-            outcome.reason if isinstance(outcome, Dropped) else str(getattr(outcome, "status", outcome))
+            outcome.reason if isinstance(outcome, Dropped) else str(getattr(outcome, "status", lost(outcome)))
         )
         for outcome in outcomes
     }
+
+
+def lost(outcome: Outcome) -> str:
+    """The kind of error of a Failed."""
+    return type(outcome.error).__name__ if isinstance(outcome, Failed) else "passed"
 
 
 def moved(to: str) -> Response:
@@ -67,8 +72,8 @@ STATES: dict[str, tuple[Answer, dict[str, str]]] = {
     "500": (page(RULES, status=500), CLOSED),
     "503": (page(status=503), CLOSED),
     "599": (page(status=599), CLOSED),
-    "timeout": (FetchTimeout("no answer"), CLOSED),
-    "refused": (ConnectError("refused"), CLOSED),
+    "timeout": (FetchTimeout("no answer"), dict.fromkeys(CLOSED, "FetchTimeout")),
+    "refused": (ConnectError("refused"), dict.fromkeys(CLOSED, "ConnectError")),
     "redirect": (moved("/rules.txt"), OBEYED),
     "to another host": (moved("http://b.example/rules.txt"), OBEYED),
     "to another robots.txt": (moved("http://b.example/robots.txt"), OBEYED),
@@ -208,7 +213,7 @@ def test_what_is_counted_and_told() -> None:
         "response_status_count/200": 1,
         "response_status_count/500": 1,
         "exception_count/ConnectError": 1,
-        "forbidden": 3,
+        "forbidden": 2,
     }
     (parsed,) = [event for event in spy.events if isinstance(event, RobotsParsed)]
     assert (parsed.host, parsed.url) == (HOST, HOST + "/robots.txt")
@@ -231,7 +236,7 @@ def at_times(fetch: FakeFetch, layer: Any, *times: float) -> list[str]:
             source.on_next(Request(HOST + "/private"))
         await asyncio.sleep(1)
         subscription.dispose()
-        return [end.reason if isinstance(end, Dropped) else "passed" for end in ends]
+        return [end.reason if isinstance(end, Dropped) else lost(end) for end in ends]
 
     return run_virtual(main)
 
@@ -249,7 +254,7 @@ def test_an_answer_holds_for_a_day() -> None:
 def test_no_answer_is_asked_for_again_sooner() -> None:
     fetch = FakeFetch({**PAGES, "/robots.txt": [ConnectError("no"), page(status=503), page(status=404)]})
     ends = at_times(fetch, robots_txt(unreachable_ttl=100), 1, 90, 102, 150, 203)
-    assert ends == ["robots.txt unreachable"] * 4 + ["passed"]
+    assert ends == ["ConnectError"] * 2 + ["robots.txt unreachable"] * 2 + ["passed"]
     assert fetch.hits[HOST + "/robots.txt"] == 3
 
 

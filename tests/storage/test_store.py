@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,12 +35,13 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 def test_what_fsspec_reaches() -> None:
-    import fsspec  # pyright: ignore[reportMissingTypeStubs]
+    from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped] # pyright: ignore
 
     store = Store("memory://pictures/here/")
     store.prepare()
     asyncio.run(store.put("full/a.jpg", b"abc"))
-    assert fsspec.filesystem("memory").cat_file("/pictures/here/full/a.jpg") == b"abc"
+    memory: Any = MemoryFileSystem()
+    assert memory.cat_file("/pictures/here/full/a.jpg") == b"abc"
 
 
 @pytest.mark.parametrize("path", ["", "../a", "a/../../b", "/a"])
@@ -52,12 +54,12 @@ def test_a_folder_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match=f"cannot write {tmp_path}/file: File exists"):
         Store(tmp_path / "file").prepare()
-    with pytest.raises(SinkError, match="cannot write a.jpg: Not a directory"):
+    with pytest.raises(SinkError, match=r"cannot write a\.jpg: Not a directory"):
         asyncio.run(Store(tmp_path / "file" / "below").put("a.jpg", b""))
 
 
 def test_a_scheme_that_nobody_knows() -> None:
-    with pytest.raises(SinkError, match="store nosuch://x: cannot write a.jpg: Protocol not known: nosuch"):
+    with pytest.raises(SinkError, match=r"store nosuch://x: cannot write a\.jpg: Protocol not known: nosuch"):
         asyncio.run(Store("nosuch://x").put("a.jpg", b""))
 
 

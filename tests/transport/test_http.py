@@ -287,30 +287,6 @@ def test_broken_coding_is_told_and_the_next_request_works(serve: Any, wire: Any)
     asyncio.run(main())
 
 
-def test_memory_is_reserved_before_reading_on_and_the_timeout_waits(serve: Any, wire: Any, metered_run: Any) -> None:
-    async def main() -> None:
-        body = bytes(1024 * 1024)
-        run = metered_run()
-        run.gate = asyncio.Event()
-        async with serve(answer(body)) as site, wire(run, timeout=0.3) as fetch:
-            task = asyncio.create_task(fetch(Request(site.url())))
-            while not run.reserved:
-                await asyncio.sleep(0)
-            assert run.reserved == [256 * 1024]
-            done, _ = await asyncio.wait([task], timeout=0.5)  # longer than the request may take
-            assert not done
-            assert run.reserved == [256 * 1024]
-            run.gate.set()
-            assert len((await task).body) == len(body)
-            assert run.reserved == [256 * 1024] * 3
-            run.reserved.clear()
-            site.answer = answer(bytes(256 * 1024))
-            await fetch(Request(site.url()))
-            assert run.reserved == []
-
-    asyncio.run(main())
-
-
 def test_timeout_names_url_and_seconds_and_the_pool_stays_usable(serve: Any, wire: Any) -> None:
     async def slow(seen: Any, writer: asyncio.StreamWriter) -> None:
         if seen.line.startswith("GET /fast"):
