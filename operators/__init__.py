@@ -12,6 +12,7 @@ from streamcrawl.operators.download import download
 from streamcrawl.operators.download_stats import download_stats
 from streamcrawl.operators.feed import feed
 from streamcrawl.operators.http_error import http_error
+from streamcrawl.operators.images import images
 from streamcrawl.operators.map_async import map_async
 from streamcrawl.operators.offload import offload
 from streamcrawl.operators.on_item import on_item
@@ -42,6 +43,7 @@ __all__ = [
     "download_stats",
     "feed",
     "http_error",
+    "images",
     "map_async",
     "offload",
     "on_item",

@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from streamcrawl.core import Layer, Outcome, Request, Stage
 from streamcrawl.streams.context import running
 from streamcrawl.streams.declared import carries_leases
-from streamcrawl.streams.edges import OneToOne
+from streamcrawl.streams.edges import Requests
 from streamcrawl.streams.guard import guard
 from streamcrawl.streams.naming import name_of
 
@@ -31,7 +31,7 @@ class Down:
             def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
                 run = running()
                 operator = self.operator
-                watched = operator if carries_leases(operator) else guard(operator, self.name, OneToOne(run), run)
+                watched = operator if carries_leases(operator) else guard(operator, self.name, Requests(run), run)
                 return stage(watched(requests)).subscribe(upper, scheduler=scheduler)
 
             return Observable(subscribe)

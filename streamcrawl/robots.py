@@ -181,7 +181,8 @@ class Gate:
 
     def _exempt(self, request: Request, host: str) -> bool:
         """Whether it asks for a robots.txt, or for what one that is being asked for redirects to."""
-        if request.url == host + "/robots.txt":
+        # By its origin: a layer above may have changed the URL.
+        if request.origin.url == host_of(request.origin.url) + "/robots.txt":
             return True
         via = request.via
         return bool(via) and via[0].endswith("/robots.txt") and host_of(via[0]) in self._asking

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +43,9 @@ class Measured(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `streamcrawl bench` takes."""
     parser.add_argument("--rounds", type=positive, default=10, metavar="N", help="crawls of the shop; 10 if left out")
-    parser.add_argument("--concurrency", type=positive, default=32, metavar="N", help="requests at once; 32 if left out")
+    parser.add_argument(
+        "--concurrency", type=positive, default=32, metavar="N", help="requests at once; 32 if left out"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -61,14 +63,14 @@ def execute(arguments: argparse.Namespace) -> int:
     for name, value in rows:
         print(f"  {name:<12} {value:>8}")
     print(
-        f"{measured.pages} pages and {measured.items} items in {measured.seconds:.2f} s, {arguments.concurrency} requests "
-        "at once; the site in a process of its own on this machine"
+        f"{measured.pages} pages and {measured.items} items in {measured.seconds:.2f} s, "
+        f"{arguments.concurrency} requests at once; the site in a process of its own on this machine"
     )
     return 0
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served() -> Generator[str, None, None]:
     """The URL of a demo shop that another process serves while the block lasts."""
     command = (sys.executable, "-m", "streamcrawl", "demo", "--serve")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ourselves
@@ -87,9 +89,7 @@ def measure(url: str, rounds: int, concurrency: int) -> Measured | int:
     from streamcrawl import operators as ops
     from streamcrawl.crawl.crawl import Crawl
 
-    crawl = Crawl(f"{url}/", concurrency=concurrency, per_host=concurrency).pipe(
-        ops.download(), ops.scrape(parse)
-    )
+    crawl = Crawl(f"{url}/", concurrency=concurrency, per_host=concurrency).pipe(ops.download(), ops.scrape(parse))
     crawl.replace(limit_pages=1).run()  # what is imported late is imported now
     pages = items = 0
     cpu, start = time.process_time(), time.perf_counter()

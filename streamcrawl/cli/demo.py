@@ -47,7 +47,9 @@ crawl = Crawl("https://quotes.toscrape.com/").pipe(ops.download(), ops.scrape(pa
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `streamcrawl demo` takes."""
     parser.add_argument("--pages", type=positive, metavar="N", help="end after N pages")
-    parser.add_argument("--port", type=port, default=0, metavar="N", help="serve the shop on this port; a free one if left out")
+    parser.add_argument(
+        "--port", type=port, default=0, metavar="N", help="serve the shop on this port; a free one if left out"
+    )
     parser.add_argument("--serve", action="store_true", help="only serve the shop, until Ctrl-C")
     add_loudness(parser)
 

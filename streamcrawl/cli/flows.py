@@ -6,12 +6,12 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from streamcrawl.cli.exits import WrongUsage, one_line
 
@@ -26,7 +26,7 @@ _CRAWL = re.compile(r"(\w+\.)*Crawl(\[.*\])?")
 
 
 @contextmanager
-def flow_from(given: str) -> Iterator[Crawl[Any]]:
+def flow_from(given: str) -> Generator[Crawl[Any], None, None]:
     """The crawl of a flow file; while the block lasts, the file's folder is first on the path, as for `python FILE`.
 
     Args:
@@ -46,14 +46,15 @@ def flow_from(given: str) -> Iterator[Crawl[Any]]:
 
 def _split(given: str) -> tuple[Path, str | None]:
     head, colon, name = given.rpartition(":")
-    path, name = (Path(head), name) if colon and head.endswith(".py") else (Path(given), None)
+    named = bool(colon) and head.endswith(".py")
+    path = Path(head if named else given)
     if path.is_dir():
         raise WrongUsage(f"{path}: a folder, not a Python file")
     if not path.is_file():
         raise WrongUsage(f"{path}: no such file")
     if path.suffix != ".py":
         raise WrongUsage(f"{path}: not a Python file (its name does not end in .py)")
-    return path, name
+    return path, name if named else None
 
 
 def _module(path: Path) -> ModuleType:
@@ -71,7 +72,7 @@ def _module(path: Path) -> ModuleType:
 
 
 def _users(path: Path, work: Callable[[], T]) -> T:
-    """What `work`, the user's code, gives. Raises: WrongUsage with the error and where in the user's code it was raised."""
+    """What `work`, the user's code, gives. Raises: WrongUsage with the error, and where in that code it was raised."""
     try:
         return work()
     except (Exception, SystemExit) as error:
@@ -107,9 +108,11 @@ def _named(path: Path, module: ModuleType, name: str) -> Crawl[Any]:
         raise WrongUsage(f"{path}: no {name!r} in it" + (f"; it has {there}" if there else ""))
     value: Any = getattr(module, name)
     if isinstance(value, Crawl):
-        return value
+        return cast("Crawl[Any]", value)
     if not callable(value):
-        raise WrongUsage(f"{path}: {name} is a {type(value).__name__}, and neither a Crawl nor a function that returns one")
+        raise WrongUsage(
+            f"{path}: {name} is a {type(value).__name__}, and neither a Crawl nor a function that returns one"
+        )
     return _made(path, name, value)
 
 
@@ -153,8 +156,8 @@ def _made(path: Path, name: str, make: Callable[[], Any]) -> Crawl[Any]:
     from streamcrawl.crawl.crawl import Crawl
 
     value = _users(path, make)
-    if not isinstance(value, Crawl):
-        if inspect.iscoroutine(value):
-            value.close()
-        raise WrongUsage(f"{path}: {name}() gave a {type(value).__name__}, and not a Crawl")
-    return value
+    if isinstance(value, Crawl):
+        return cast("Crawl[Any]", value)
+    if inspect.iscoroutine(value):
+        value.close()
+    raise WrongUsage(f"{path}: {name}() gave a {type(value).__name__}, and not a Crawl")

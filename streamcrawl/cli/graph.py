@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the picture."""
     if arguments.svg is not None and arguments.svg.endswith(".py"):
-        raise WrongUsage(f"--svg {arguments.svg}: that would overwrite a Python file; write the flow first, then --svg FILE")
+        raise WrongUsage(
+            f"--svg {arguments.svg}: that would overwrite a Python file; write the flow first, then --svg FILE"
+        )
     with flow_from(arguments.flow) as crawl:
         picture = crawl.graph("mermaid" if arguments.svg is None else "svg")
     if arguments.svg in (None, "-"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -40,7 +40,7 @@ class Lines(logging.Handler):
 
 
 @contextmanager
-def logging_lines(level: str) -> Iterator[Lines]:
+def logging_lines(level: str) -> Generator[Lines, None, None]:
     """While the block lasts, all of `logging` from `level` up becomes lines on stderr."""
     root, made = logging.getLogger(), Lines()
     before = root.level

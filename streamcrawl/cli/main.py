@@ -26,16 +26,20 @@ exit codes: 0 finished, 1 the crawl failed, 2 wrong usage, 130 interrupted
 class Command(Protocol):
     """A module that is a command."""
 
-    HELP: str
-    """One line."""
-    DESCRIPTION: str
-    EXAMPLES: str
+    @property
+    def HELP(self) -> str:  # noqa: N802 - a constant of the module
+        """One line."""
+        ...
 
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+    @property
+    def DESCRIPTION(self) -> str: ...  # noqa: N802
 
-    @staticmethod
-    def execute(arguments: argparse.Namespace) -> int:
+    @property
+    def EXAMPLES(self) -> str: ...  # noqa: N802
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def execute(self, arguments: argparse.Namespace) -> int:
         """Do it, and give the exit code. Heavy modules are imported here, not above."""
         ...
 
@@ -54,18 +58,20 @@ COMMANDS: dict[str, Command] = {
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     plain = argparse.RawDescriptionHelpFormatter
+    # argparse's own list of commands has no room for the longest name on its line.
+    listed = "\n".join(f"  {name:<11}{command.HELP}" for name, command in COMMANDS.items())
     made = argparse.ArgumentParser(
-        prog="streamcrawl", description="A web crawler made of reactive streams.", epilog=EXAMPLES, formatter_class=plain
+        prog="streamcrawl",
+        usage="streamcrawl [--help] [--version] COMMAND ...",
+        description="A web crawler made of reactive streams.",
+        epilog=f"commands:\n{listed}\n\n`streamcrawl COMMAND --help` says more.\n\n{EXAMPLES}",
+        formatter_class=plain,
     )
     made.add_argument("--version", action="version", version=f"streamcrawl {__version__}")
-    commands = made.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", prog="streamcrawl", help=argparse.SUPPRESS)
     for name, command in COMMANDS.items():
         added = commands.add_parser(
-            name,
-            help=command.HELP,
-            description=command.DESCRIPTION,
-            epilog=f"examples:\n{command.EXAMPLES}",
-            formatter_class=plain,
+            name, description=command.DESCRIPTION, epilog=f"examples:\n{command.EXAMPLES}", formatter_class=plain
         )
         command.add_arguments(added)
         added.set_defaults(execute=command.execute)

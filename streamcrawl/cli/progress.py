@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def how_far(run: Run, rate: float) -> str:
 
 
 @contextmanager
-def _every(run: Run, seconds: float, work: Callable[[], None]) -> Iterator[None]:
+def _every(run: Run, seconds: float, work: Callable[[], None]) -> Generator[None, None, None]:
     """Call `work` on the run's loop until the block is left."""
     timer: asyncio.TimerHandle
 
@@ -78,7 +78,7 @@ def _every(run: Run, seconds: float, work: Callable[[], None]) -> Iterator[None]
 
 
 @contextmanager
-def logged(run: Run) -> Iterator[None]:
+def logged(run: Run) -> Generator[None, None, None]:
     """A log line every 5 seconds."""
     rate = Rate(run)
     with _every(run, EVERY, lambda: LOG.info("%s", how_far(run, rate()))):
@@ -91,7 +91,7 @@ def has_terminal() -> bool:
 
 
 @contextmanager
-def drawn(run: Run, lines: Lines) -> Iterator[None]:
+def drawn(run: Run, lines: Lines) -> Generator[None, None, None]:
     """One line at the bottom of the terminal; log lines, and what the flow prints to a terminal, go above it."""
     from rich.console import Console
     from rich.live import Live
@@ -110,9 +110,7 @@ def drawn(run: Run, lines: Lines) -> Iterator[None]:
         console.print(Text(text, style="red" if level >= 40 else "yellow" if level >= 30 else ""), soft_wrap=True)
 
     started, before = run.monotonic(), lines.write
-    live = Live(
-        line(), console=console, auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty()
-    )
+    live = Live(line(), console=console, auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty())
     lines.write = above
     try:
         with live, _every(run, REDRAWN, lambda: live.update(line(), refresh=True)):

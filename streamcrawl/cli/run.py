@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda uri: (uri, "append"),
         default=[],
         metavar="FILE",
-        help="append the items to FILE (.jsonl, .json, .csv; - for stdout), beside what the flow writes itself; may be repeated",
+        help="append the items to FILE (.jsonl, .json, .csv; - for stdout), beside what the flow writes itself; "
+        "may be repeated",
     )
     parser.add_argument(
         "-O",
@@ -127,7 +128,7 @@ def has_one_host(crawl: Crawl[Any]) -> bool:
 
 
 def with_feeds(crawl: Crawl[Any], feeds: list[tuple[str, Any]]) -> Crawl[Any]:
-    """The crawl with more feeds at its end. Raises: WrongUsage for one that cannot be, and if two would write over one another."""
+    """The crawl with more feeds at its end. Raises: WrongUsage for one that cannot be, and for two on one file."""
     from streamcrawl import operators as ops
     from streamcrawl.errors import FlowError
 

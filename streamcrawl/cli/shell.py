@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from streamcrawl.cli.exits import WrongUsage, one_line
@@ -52,8 +53,8 @@ def namespace() -> dict[str, Any]:
 
     def fetch(request: Request | str) -> Response:
         """Fetch a URL or a Request through the default layers; `response` is what came."""
-        names["response"] = bring(request)
-        return names["response"]
+        names["response"] = response = bring(request)
+        return response
 
     names: dict[str, Any] = {"Crawl": Crawl, "Request": Request, "fetch": fetch, "ops": ops, "response": None}
     return names
@@ -77,7 +78,7 @@ def banner(names: dict[str, Any]) -> str:
 def prompt(names: dict[str, Any]) -> None:
     """IPython where it is installed, else `code.interact`."""
     try:
-        from IPython import start_ipython  # pyright: ignore[reportMissingImports] # an extra
+        ipython: Any = import_module("IPython")  # an extra: it may not be there
     except ImportError:
         import code
 
@@ -85,7 +86,7 @@ def prompt(names: dict[str, Any]) -> None:
         code.interact(banner(names), local=names, exitmsg="")
         return
     print(banner(names), file=sys.stderr)
-    start_ipython(argv=["--no-banner"], user_ns=names)
+    ipython.start_ipython(argv=["--no-banner"], user_ns=names)
 
 
 def with_completion(names: dict[str, Any]) -> None:

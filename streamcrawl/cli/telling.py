@@ -53,8 +53,10 @@ TOLD: dict[type[Event], tuple[int, Words]] = {
     ),
     OutsideExtent: (
         logging.WARNING,
-        lambda event: f"{event.operator} emits with no item in hand: what it emits could be lost in a crash; "
-        "if that does not matter, say ops.at_most_once(...)",
+        lambda event: (
+            f"{event.operator} emits with no item in hand: what it emits could be lost in a crash; "
+            "if that does not matter, say ops.at_most_once(...)"
+        ),
     ),
     ItemDropped: (logging.DEBUG, lambda event: f"item dropped: {event.reason}: {_brief(event.item)}"),
     RequestDropped: (logging.DEBUG, lambda event: f"dropped: {event.dropped.request.url}: {event.dropped.reason}"),

@@ -20,8 +20,17 @@ class Door:
     """Normalizing, scope, dedupe and counting; the only way into the frontier."""
 
     def __init__(
-        self, frontier: MemoryFrontier, counts: Counts, events: Events, in_scope: Callable[[Request], bool]
+        self,
+        frontier: MemoryFrontier,
+        counts: Counts,
+        events: Events,
+        in_scope: Callable[[Request], bool],
+        refused: Callable[[Request, str], None],
+        *,
+        for_all: bool,
     ) -> None:
+        self._refused = refused
+        self._for_all = for_all
         self._frontier = frontier
         self._counts = counts
         self._events = events
@@ -107,6 +116,8 @@ class Door:
 
     def _drop(self, request: Request, reason: str) -> None:
         self.dropped(reason, request)
+        if request.errback is not None or self._for_all:
+            self._refused(request, reason)
 
     def dropped(self, reason: str, request: Request) -> None:
         """Count a request that ended as Dropped; its object is made only if somebody listens."""

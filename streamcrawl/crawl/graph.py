@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from reactivex import Observable
 
@@ -68,10 +68,10 @@ def steps(crawl: Crawl[Any]) -> list[Joint]:
     joints += [Joint(_box(operator), "Outcome") for operator in pipe.outcomes]
     if pipe.scrape is not None:
         layers = tuple(Box(_name(layer), "layer") for layer in pipe.scrape.layers)
-        core = [Box(f"callback: {_name(pipe.scrape.callback)}", "core")]
+        cores = [Box(f"callback: {_name(pipe.scrape.callback)}", "core")]
         if pipe.scrape.errback is not None:
-            core.append(Box(f"errback: {_name(pipe.scrape.errback)}", "core"))
-        joints.append(Joint(Onion("scrape", (*layers, *core), "links", "Outcome", "Item, Request"), "Item"))
+            cores.append(Box(f"errback: {_name(pipe.scrape.errback)}", "core"))
+        joints.append(Joint(Onion("scrape", (*layers, *cores), "links", "Outcome", "Item, Request"), "Item"))
     joints += [Joint(_box(operator), "Item") for operator in pipe.items]
     return joints
 
@@ -85,7 +85,7 @@ def _name(operator: Any) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
@@ -95,7 +95,7 @@ def _start(source: Any) -> str:
     if isinstance(source, Request):
         return _short(f"{source.method} {source.url}")
     if isinstance(source, (list, tuple, set, frozenset)):
-        urls = [each.url if isinstance(each, Request) else str(each) for each in source]  # pyright: ignore[reportUnknownVariableType]
+        urls = [each.url if isinstance(each, Request) else str(each) for each in cast("Collection[object]", source)]
         return _short(urls[0] if len(urls) == 1 else f"{len(urls)} start requests")
     if isinstance(source, Observable):
         return "start: an Observable"
@@ -103,7 +103,7 @@ def _start(source: Any) -> str:
     return _short(f"start: {name}" if isinstance(source, (Iterable, AsyncIterable)) else "start")
 
 
-# -- Mermaid --------------------------------------------------------------------------------------------------------------
+# -- Mermaid -----------------------------------------------------------------------------------------------------------
 
 _SHAPES: dict[Kind, tuple[str, str]] = {
     "start": ("([", "])"),
@@ -139,7 +139,11 @@ def mermaid(crawl: Crawl[Any]) -> str:
 def _subgraph(name: str, onion: Onion) -> list[str]:
     nodes = [f"    {_node(f'{name}_{m}', box)}" for m, box in enumerate(onion.boxes)]
     # Down and up again: each layer sees both directions.
-    pairs = [f"    {name}_{m} <--> {name}_{m + 1}" for m in range(len(onion.boxes) - onion.cores) if onion.boxes[m].kind == "layer"]
+    pairs = [
+        f"    {name}_{m} <--> {name}_{m + 1}"
+        for m in range(len(onion.boxes) - onion.cores)
+        if onion.boxes[m].kind == "layer"
+    ]
     # The errback stands beside the callback: below the innermost layer, if there is one.
     inner = len(onion.boxes) - onion.cores - 1
     pairs += [f"    {name}_{inner} <--> {name}_{inner + m}" for m in range(2, onion.cores + 1) if inner >= 0]
@@ -153,7 +157,7 @@ def _node(name: str, box: Box) -> str:
     return f'{name}{left}"{label}"{right}'
 
 
-# -- SVG ------------------------------------------------------------------------------------------------------------------
+# -- SVG ---------------------------------------------------------------------------------------------------------------
 
 CHARACTER = 7.3
 """Pixels of one character of 12px monospace, with some to spare."""
@@ -182,41 +186,38 @@ _STYLE = (
 )
 
 
-def svg(crawl: Crawl[Any]) -> str:
-    """The pipe as an SVG picture, for pages that draw no Mermaid."""
-    joints = steps(crawl)
-    inner = max(_width(joint.step) for joint in joints)
-    loops = sum(isinstance(joint.step, Onion) for joint in joints)
-    right = MARGIN + inner
-    parts: list[str] = []
-    top: float = MARGIN
-    centre = MARGIN + inner / 2
-    frontier = 0.0
-    lane = 0
-    for n, joint in enumerate(joints):
-        if n == 1:
-            frontier = top + HEIGHT / 2
-        height = _height(joint.step)
-        parts.append(_drawn(joint.step, centre, top))
-        if isinstance(joint.step, Onion):
-            lane += 1
-            half = _width(joint.step) / 2
-            parts.append(_back(joint.step.back, centre + half, top + height / 2, right + LANE * lane, frontier - 6 * (lane - 1), centre + _width(joints[1].step) / 2))
-        top += height
-        if n + 1 < len(joints):
-            parts.append(_arrow(centre, top, top + GAP, joint.flow))
-            top += GAP
-    width, height = right + LANE * loops + MARGIN, top + MARGIN
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img">'
-    return "\n".join([head, "<title>The pipe of a crawl</title>", f"<style>{_STYLE}</style>", _MARKERS, *parts, "</svg>"])
-
-
 _MARKERS = (
     '<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     '<path d="M0 0 8 4 0 8z" style="fill:#59636e;stroke:none"/></marker>'
     '<marker id="o" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     '<path d="M0 0 8 4 0 8z" style="fill:#b5791a;stroke:none"/></marker></defs>'
 )
+
+
+def svg(crawl: Crawl[Any]) -> str:
+    """The pipe as an SVG picture, for pages that draw no Mermaid."""
+    joints = steps(crawl)
+    inner = max(_width(joint.step) for joint in joints)
+    centre, top = MARGIN + inner / 2, float(MARGIN)
+    parts: list[str] = []
+    loops = 0
+    for n, joint in enumerate(joints):
+        step, height = joint.step, _height(joint.step)
+        parts.append(_drawn(step, centre, top))
+        if isinstance(step, Onion):
+            loops += 1
+            start = centre + _width(step) / 2, top + height / 2
+            # The frontier stands second; each loop ends a little above the one before.
+            end = centre + _width(joints[1].step) / 2, MARGIN + 1.5 * HEIGHT + GAP - 6 * (loops - 1)
+            parts.append(_back(step.back, start, MARGIN + inner + LANE * loops, end))
+        top += height
+        if n + 1 < len(joints):
+            parts.append(_arrow(centre, top, joint.flow))
+            top += GAP
+    wide, high = f"{2 * MARGIN + inner + LANE * loops:.0f}", f"{top + MARGIN:.0f}"
+    size = f'viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>The pipe of a crawl</title>'
+    return "\n".join([head, f"<style>{_STYLE}</style>", _MARKERS, *parts, "</svg>"])
 
 
 def _width(step: Box | Onion) -> float:
@@ -226,49 +227,56 @@ def _width(step: Box | Onion) -> float:
     return max(110, len(step.label) * CHARACTER + 28)
 
 
-def _directions(onion: Onion) -> str:
-    return f"{onion.down} ↓ ↑ {onion.up}"
-
-
 def _height(step: Box | Onion) -> float:
     if isinstance(step, Onion):
         return TITLE + len(step.boxes) * (HEIGHT + LAYER_GAP) + INSET - LAYER_GAP
     return HEIGHT
 
 
+def _directions(onion: Onion) -> str:
+    return f"{onion.down} ↓ ↑ {onion.up}"
+
+
 def _drawn(step: Box | Onion, centre: float, top: float) -> str:
     width = _width(step)
     if isinstance(step, Box):
-        return _rectangle(step, centre, top, width)
-    height = _height(step)
+        return _box_at(step, centre, top, width)
+    left, right = centre - width / 2, centre + width / 2
     inner = width - 2 * INSET
-    rows = [
-        f'<rect x="{centre - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="8" fill="#fafbfc" stroke="#8c959f"/>',
-        f'<text class="t" x="{centre - width / 2 + INSET:.1f}" y="{top + 18:.1f}">{escape(step.title)}</text>',
-        f'<text class="f" x="{centre + width / 2 - INSET:.1f}" y="{top + 18:.1f}" text-anchor="end">{escape(_directions(step))}</text>',
-    ]
-    for m, box in enumerate(step.boxes):
-        rows.append(_rectangle(box, centre, top + TITLE + m * (HEIGHT + LAYER_GAP), inner))
-    return "\n".join(rows)
+    boxes = [_box_at(box, centre, top + TITLE + m * (HEIGHT + LAYER_GAP), inner) for m, box in enumerate(step.boxes)]
+    return "\n".join(
+        (
+            _rectangle(left, top, width, _height(step), 8, "#fafbfc", "#8c959f"),
+            _text(left + INSET, top + 18, step.title, 'class="t"'),
+            _text(right - INSET, top + 18, _directions(step), 'class="f" text-anchor="end"'),
+            *boxes,
+        )
+    )
 
 
-def _rectangle(box: Box, centre: float, top: float, width: float) -> str:
-    fill, stroke = _COLOURS[box.kind]
+def _box_at(box: Box, centre: float, top: float, width: float) -> str:
     corner = HEIGHT / 2 if box.kind in ("start", "sink") else 5
-    return (
-        f'<rect x="{centre - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" height="{HEIGHT}" rx="{corner}" fill="{fill}" stroke="{stroke}"/>'
-        f'<text x="{centre:.1f}" y="{top + 19:.1f}" text-anchor="middle">{escape(box.label)}</text>'
-    )
+    rectangle = _rectangle(centre - width / 2, top, width, HEIGHT, corner, *_COLOURS[box.kind])
+    return rectangle + _text(centre, top + 19, box.label, 'text-anchor="middle"')
 
 
-def _arrow(centre: float, top: float, bottom: float, flow: str) -> str:
-    path = f'<path d="M{centre:.1f} {top:.1f}V{bottom - 1:.1f}" marker-end="url(#a)"/>'
-    return path + (f'<text class="f" x="{centre + 8:.1f}" y="{(top + bottom) / 2 + 4:.1f}">{escape(flow)}</text>' if flow else "")
+def _arrow(centre: float, top: float, flow: str) -> str:
+    path = f'<path d="M{centre:.1f} {top:.1f}V{top + GAP - 1:.1f}" marker-end="url(#a)"/>'
+    return path + (_text(centre + 8, top + GAP / 2 + 4, flow, 'class="f"') if flow else "")
 
 
-def _back(label: str, left: float, low: float, lane: float, high: float, end: float) -> str:
-    at, middle = lane + 13, (low + high) / 2
-    return (
-        f'<path class="b" d="M{left:.1f} {low:.1f}H{lane:.1f}V{high:.1f}H{end + 1:.1f}" marker-end="url(#o)"/>'
-        f'<text class="f" x="{at:.1f}" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 {at:.1f} {middle:.1f})">{escape(label)}</text>'
-    )
+def _back(label: str, start: tuple[float, float], lane: float, end: tuple[float, float]) -> str:
+    """From `start` to the right, up the lane, and back to `end`; the label stands beside the lane, turned."""
+    at, middle = lane + 13, (start[1] + end[1]) / 2
+    path = f"M{start[0]:.1f} {start[1]:.1f}H{lane:.1f}V{end[1]:.1f}H{end[0] + 1:.1f}"
+    turned = f'class="f" text-anchor="middle" transform="rotate(-90 {at:.1f} {middle:.1f})"'
+    return f'<path class="b" d="{path}" marker-end="url(#o)"/>' + _text(at, middle, label, turned)
+
+
+def _rectangle(left: float, top: float, width: float, height: float, corner: float, fill: str, stroke: str) -> str:
+    place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect {place} rx="{corner}" fill="{fill}" stroke="{stroke}"/>'
+
+
+def _text(left: float, base: float, text: str, more: str) -> str:
+    return f'<text {more} x="{left:.1f}" y="{base:.1f}">{escape(text)}</text>'

@@ -25,6 +25,8 @@ class Nested:
         self._ids = count(-1, -1)
         self._line: deque[tuple[asyncio.Future[None], Lease]] = deque()
         self.active = 0
+        self.abandoned = 0
+        """Cancelled under way: they wait, as it were, at the end of the run."""
 
     async def fetch(self, request: Request, parent: Lease | None) -> Outcome:
         """The request's outcome, after redirects and retries."""
@@ -43,11 +45,18 @@ class Nested:
                 wait = request.not_before - run.now()
                 if wait > 0:
                     await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            raise
         finally:
             self.active -= 1
             if parent is not None:
                 parent.release()
             run.moved()
+
+    def next_id(self) -> int:
+        """Ids below zero are not the frontier's."""
+        return next(self._ids)
 
     async def _exchange(self, request: Request, parent: Lease | None) -> Outcome:
         run = self._run
@@ -55,7 +64,7 @@ class Nested:
             request = request.replace(url=normalize(request.url), lease=None, callback=None, errback=None)
         except InvalidURL as error:
             return Failed(request, error)
-        lease = Lease(next(self._ids), request, request.slot or host_of(request.url), lambda lease: None)
+        lease = Lease(self.next_id(), request, request.slot or host_of(request.url), lambda lease: None)
         lease.parent = parent
         lease.reply = run.loop.create_future()
         wires = run._wires  # noqa: SLF001 - the run's other half

@@ -87,7 +87,15 @@ class Run(RunContext):
             loop.time,
         )
         self.frontier = MemoryFrontier(self.hosts, self.now)
-        self.door = Door(self.frontier, self.counts, self.events, scope_test(options.scope))
+        scrape = crawl.pipes.scrape
+        self.door = Door(
+            self.frontier,
+            self.counts,
+            self.events,
+            scope_test(options.scope),
+            self.refused_link,
+            for_all=scrape is not None and scrape.errback is not None,
+        )
         self.begin = Start(crawl.start_source, self, self.door.start, self.moved)
         self.nested = Nested(self)
         self.settling = Settling(self)
@@ -191,6 +199,8 @@ class Run(RunContext):
             self.door.failed(outcome)
         else:
             self.door.dropped(outcome.reason, outcome.request)
+            if outcome.request.errback is not None:
+                self.refused_link(outcome.request, outcome.reason)
 
     def moved(self) -> None:
         """Something changed: look for work, once, from the loop."""
@@ -322,6 +332,21 @@ class Run(RunContext):
         outcome = settled(outcome)
         if isinstance(outcome, Response):
             self.budget.charge(lease, PAGE + TREE * outcome.size)
+        self._into_scraper(lease, outcome)
+
+    def refused_link(self, request: Request, reason: str) -> None:
+        """The door refused a link that has an errback; it hears of it from the loop, not within the page that yielded it."""
+        if isinstance(self.page, Dropped):
+            return  # yielded by an errback for what was refused: it would go round for ever
+        self.working += 1
+        self.loop.call_soon(self._tell_errback, Dropped(request, reason), context=self._context)
+
+    def _tell_errback(self, dropped: Dropped) -> None:
+        lease = Lease(self.nested.next_id(), dropped.request, "", self._accepted)
+        lease.answered = True
+        self._into_scraper(lease, dropped)
+
+    def _into_scraper(self, lease: Lease, outcome: Response | Failed | Dropped) -> None:
         assert self._wires is not None
         before, self.extent = self.extent, Extent((lease,))
         self._wires.inputs.on_next(outcome)
@@ -356,6 +381,8 @@ class Run(RunContext):
             self.counts.pages += 1
             if self.events.wants(Responded):
                 self.events.emit(Responded(response=input))
+        elif lease.id < 0:
+            pass  # refused at the door, and counted there
         elif isinstance(input, Failed):
             self.door.failed(input)
         elif isinstance(input, Dropped):
@@ -454,7 +481,7 @@ class Run(RunContext):
     def _summary(self, seconds: float) -> Summary:
         if self.error is not None:
             self.reason = "failed"
-        left = sum(1 for lease in self.live.values() if not lease.answered) + self.working + self.nested.active
+        left = sum(1 for lease in self.live.values() if not lease.answered) + self.working + self.nested.abandoned
         return Summary(
             self.reason, self.error, seconds, self.counts, self.frontier.waiting + left, dict(self.stats)
         )

@@ -115,20 +115,26 @@ def subscribe(pipe: Pipe, run: Run, ends: Ends, end: Callable[[Observable[Any]],
     requests = _through(pipe.requests, wires.requests, edge, run, 0)
     add, scheduler = wires.subscription.add, run.scheduler
     add(items.subscribe(ends.item, ends.fail, ends.drained, scheduler=scheduler))
-    inputs = _only((Response, Failed, Dropped), inputs, run, "responses")
-    requests = _only((Request,), requests, run, "requests")
+    inputs = _only((Response, Failed, Dropped), inputs, run, pipe.outcomes)
+    requests = _only((Request,), requests, run, pipe.requests)
     add(scraper(inputs).subscribe(ends.output, ends.fail, scheduler=scheduler))
     add(pipe.download.stage()(wires.stage).subscribe(ends.outcome, ends.fail, scheduler=scheduler))
     add(requests.subscribe(wires.stage.on_next, ends.fail, scheduler=scheduler))
     return wires
 
 
-def _only(kinds: tuple[type, ...], source: Observable[Any], run: Run, edge: str) -> Observable[Any]:
+def _only(
+    kinds: tuple[type, ...], source: Observable[Any], run: Run, operators: tuple[Operator, ...]
+) -> Observable[Any]:
     """What comes out at the end of an edge is what the next stage takes."""
+    if not operators:
+        return source
+    last = name_of(operators[-1])
 
     def check(element: Any) -> Any:
         if not isinstance(element, kinds):
-            run.fail(LawBroken(f"the operators on {edge} end with {element!r}, a {type(element).__name__}"))
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            run.fail(LawBroken(f"operator {last} emitted {element!r}, a {type(element).__name__}, where the pipe goes on with a {wanted}"))
             return False
         return True
 

@@ -9,12 +9,18 @@ from reactivex import abc
 from streamcrawl.core import OUTCOMES, Dropped, Failed, Request, Run
 from streamcrawl.errors import Drop, LawBroken, OperatorError
 from streamcrawl.events import ItemDropped, ItemFailed, OutsideExtent
+from streamcrawl.response import BodyStream, Response
 
 
 def _outcome(request: Request, error: OperatorError) -> Failed | Dropped:
     if isinstance(error.error, Drop):
         return Dropped(request, error.error.reason)
     return Failed(request, error)
+
+
+async def closed(stream: BodyStream) -> None:
+    """Close a streamed body that nobody is going to read."""
+    await stream.aclose()
 
 
 class OneToOne:
@@ -46,17 +52,35 @@ class OneToOne:
     def outcome(self, element: Any, outcome: Failed | Dropped, lower: abc.ObserverBase[Any]) -> None:
         """Send `outcome` on in the element's place."""
         request = self.request(element)
+        if isinstance(element, Response) and element.stream is not None:
+            self._run.spawn(closed(element.stream))
         if request.lease is not None and not request.lease.answered and not isinstance(element, OUTCOMES):
             # It travels down untouched, and comes up as what it is.
             lower.on_next(request.replace(answer=outcome))
         else:
             lower.on_next(outcome)
 
+    def output(self, element: Any, output: Any) -> Any:
+        if isinstance(output, Request):
+            request = self.request(element)
+            if output.lease is None:
+                return output.replace(lease=request.lease)  # made from scratch, it stands for the one that came in
+            if output.lease is not request.lease:
+                raise LawBroken(f"emitted {output!r} in the place of {element!r}: on this edge each input has its own output")
+        elif isinstance(output, OUTCOMES):
+            request = self.request(element)
+            if output.request is not request and (output.request.lease is None or output.request.lease is not request.lease):
+                raise LawBroken(f"emitted {output!r} in the place of {element!r}: on this edge each input has its own output")
+        return output
+
     def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:
         self.outcome(element, Dropped(self.request(element), reason), lower)
 
     def failed(self, element: Any, error: OperatorError, lower: abc.ObserverBase[Any]) -> None:
-        self.outcome(element, _outcome(self.request(element), error), lower)
+        outcome = _outcome(self.request(element), error)
+        if isinstance(outcome, Failed):
+            self._run.stats["operator_errors"] = self._run.stats.get("operator_errors", 0) + 1
+        self.outcome(element, outcome, lower)
 
     def outside(self, operator: str, at_most_once: bool) -> None:
         """Never called: the guard stops the run itself."""
@@ -65,11 +89,25 @@ class OneToOne:
         self._run.end(f"{operator} completed")
 
 
+class Requests(OneToOne):
+    """What goes down inside a layer: the operator of `down` gives Requests."""
+
+    def output(self, element: Any, output: Any) -> Any:
+        if not isinstance(output, Request):
+            raise LawBroken(f"emitted {output!r}, a {type(output).__name__}, where requests go down")
+        return super().output(element, output)
+
+
 class Outcomes(OneToOne):
     """What comes up inside a layer: the operator of `up` sees every outcome."""
 
     def passes(self, element: Any) -> bool:
         return False
+
+    def output(self, element: Any, output: Any) -> Any:
+        if not isinstance(output, OUTCOMES):
+            raise LawBroken(f"emitted {output!r}, a {type(output).__name__}, where outcomes come up")
+        return super().output(element, output)
 
 
 class Items:
@@ -83,6 +121,9 @@ class Items:
 
     def passes(self, element: Any) -> bool:
         return False
+
+    def output(self, element: Any, output: Any) -> Any:
+        return output
 
     def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:
         """An operator on items may keep them to itself."""

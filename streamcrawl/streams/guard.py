@@ -31,6 +31,10 @@ class Edge(Protocol):
         """The operator raised on the element."""
         ...
 
+    def output(self, element: Any, output: Any) -> Any:
+        """The output as it goes on in the place of `element`. Raises: LawBroken if it belongs to another element."""
+        ...
+
     def outside(self, operator: str, at_most_once: bool) -> None:
         """The operator emitted with no element in hand."""
         ...
@@ -127,6 +131,12 @@ class _Guard:
         if self._outputs > 1 and self._edge.one_to_one:
             self._run.fail(LawBroken(f"operator {self._name} emitted a second output, {element!r}, for {self._input!r}; on this edge each input has one"))
             return
+        if self._edge.one_to_one:
+            try:
+                element = self._edge.output(self._input, element)
+            except LawBroken as error:
+                self._run.fail(LawBroken(f"operator {self._name} {error}"))
+                return
         try:
             self._lower.on_next(element)
         except Exception as error:  # what stands below does not raise; if it does, that is no failure of this operator

@@ -12,7 +12,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.subject import Subject
 
 from streamcrawl.core import LEASE, RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
-from streamcrawl.errors import InvalidURL
+from streamcrawl.errors import FlowError, InvalidURL
 from streamcrawl.response import Response
 from streamcrawl.streams.blocking import waited_for
 from streamcrawl.streams.context import RunContext
@@ -55,6 +55,8 @@ class LocalRun(RunContext):
         self._ids = count(1)
 
     async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
+        if not self.requests.observers:
+            return Failed(request, FlowError(f"{request.url}: there is no download() here to fetch it with; put the operator into a crawl"))
         while True:
             lease = self._lease(request)
             lease.reply = self.loop.create_future()

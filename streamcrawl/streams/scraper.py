@@ -10,12 +10,12 @@ from typing import Any
 from reactivex import Observable, abc
 from reactivex import operators as rx
 
-from streamcrawl.core import LEASE, Callback, Done, Errback, Extent, Lease, Request, Run, ScrapeInput, Scraper
-from streamcrawl.errors import CallbackError, StreamcrawlError
+from streamcrawl.core import LEASE, Callback, Done, Errback, Extent, Failed, Lease, Request, Run, ScrapeInput, Scraper
+from streamcrawl.errors import CallbackError, HttpError, StreamcrawlError
 from streamcrawl.items import is_item
-from streamcrawl.response import BodyStream, Response
+from streamcrawl.response import Response
 from streamcrawl.streams.context import running
-from streamcrawl.streams.edges import item_failed
+from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.layer import NamedScrapeLayer, failure
 
 TURN = 0.01
@@ -176,8 +176,11 @@ class Scraping:
             raise _no_item(output, page.input, "yielded")
 
     def _done(self, page: Page, error: Exception | None) -> None:
-        if isinstance(page.input, Response) and page.input.stream is not None:
-            self._spawn(page, _closed(page.input.stream))
+        response = page.input
+        if isinstance(response, Failed) and isinstance(response.error, HttpError):
+            response = response.error.response
+        if isinstance(response, Response) and response.stream is not None:
+            self._spawn(page, closed(response.stream))
         if error is not None and not isinstance(error, StreamcrawlError):
             error = _raised(error, page.input)
         before = self._run.extent
@@ -203,10 +206,6 @@ class Scraping:
     def _end(self) -> None:
         if self._completed and not self._open:
             self._lower.on_completed()
-
-
-async def _closed(stream: BodyStream) -> None:
-    await stream.aclose()
 
 
 def _no_item(value: object, input: ScrapeInput, how: str) -> CallbackError:

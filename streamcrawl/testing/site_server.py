@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self, TypeAlias, cast
 
 _LENGTH = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -125,7 +124,6 @@ class Site:
         self.served = 0
         """Requests that arrived, remembered or not."""
         self.connections = 0
-        """Connections that were ever opened."""
         self.active = 0
         """Requests that are being answered."""
         self.peak = 0
@@ -209,9 +207,7 @@ class Site:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:

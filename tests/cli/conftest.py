@@ -62,12 +62,12 @@ def folder(tmp_path: Path) -> Path:
 def cli(environment: dict[str, str], folder: Path) -> Cli:
     """Run `streamcrawl` with these arguments to its end."""
 
-    def run(*arguments: str, input: str = "", **more: str) -> Done:
+    def run(*arguments: str, typed: str = "") -> Done:
         return subprocess.run(
             (*COMMAND, *arguments),
             cwd=folder,
-            env={**environment, **more},
-            input=input,
+            env=environment,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=60,

@@ -44,7 +44,10 @@ def test_redirects_lead_to_other_hosts_too_and_keep_cookies(cli: Cli) -> None:
         cookie = Answer(status=302, headers={"Location": "/in", "Set-Cookie": "in=1"})
         return f"welcome {arrival.cookies['in']}" if "in" in arrival.cookies else cookie
 
-    with serve(home, host="127.0.0.2") as there, serve({"/": Answer(status=301, headers={"Location": there.url})}) as here:
+    with (
+        serve(home, host="127.0.0.2") as there,
+        serve({"/": Answer(status=301, headers={"Location": there.url})}) as here,
+    ):
         done = cli("fetch", here.url)
     assert (done.returncode, done.stdout) == (0, "welcome 1")
 

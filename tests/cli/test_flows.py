@@ -114,7 +114,7 @@ def test_bytes_that_are_no_text() -> None:
     [
         (f"crawl = {ONE}", ""),
         (f"anything = {ONE}\nagain = anything", ""),
-        (f"base = Crawl('http://127.0.0.1:9/')\ncrawl = base.pipe(ops.download())", ""),
+        ("base = Crawl('http://127.0.0.1:9/')\ncrawl = base.pipe(ops.download())", ""),
         (f"a = Crawl('http://b/').pipe(ops.download())\nb = {ONE}", ":b"),
         (f"def make() -> Crawl: return {ONE}", ""),
         (f"def make() -> 'Crawl[dict]': return {ONE}", ""),

@@ -78,9 +78,7 @@ def test_once_finishes_what_is_under_way(
     assert "Traceback" not in rest
 
 
-def test_twice_stops_now_and_keeps_what_there_is(
-    begin: Begin, write_flow: Callable[[str], Path], folder: Path
-) -> None:
+def test_twice_stops_now_and_keeps_what_there_is(begin: Begin, write_flow: Callable[[str], Path], folder: Path) -> None:
     held = Held()
     with serve(held) as site:
         write_flow(site.url)

@@ -63,7 +63,12 @@ def test_main_returns_the_code_and_raises_nothing(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["demo", "--help"], ["operators"]])
 def test_start_up_loads_nothing_heavy(arguments: list[str]) -> None:
     heavy = {"IPython", "PIL", "aiohttp", "gcsfs", "httpx", "lxml", "parsel", "pyarrow", "rich", "s3fs"}
-    script = f"import sys; from streamcrawl.cli.main import main; main({arguments!r}); print(*({heavy!r} & set(sys.modules)))"
+    script = f"""
+import sys
+from streamcrawl.cli.main import main
+main({arguments!r})
+print(*({heavy!r} & sys.modules.keys()))
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == ""

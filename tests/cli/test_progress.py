@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from streamcrawl import Crawl, Response
+from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.cli import progress
 from streamcrawl.cli.lines import logging_lines
@@ -32,7 +32,7 @@ SLOW = "<h1>Page 1</h1>" + "".join(f'<a href="/{n}">x</a>' for n in range(40))
 
 
 @contextmanager
-def slow_site() -> Iterator[Site]:
+def slow_site() -> Generator[Site, None, None]:
     with serve(lambda arrival: SLOW if arrival.path == "/" else Answer("<h1>Page 2</h1>", delay=0.1)) as site:
         yield site
 
@@ -101,7 +101,9 @@ def test_log_lines_and_prints_go_above_the_live_line(
     folder: Path, environment: dict[str, str], write: Callable[[str, str], Path]
 ) -> None:
     with slow_site() as site:
-        write("flow.py", f"""
+        write(
+            "flow.py",
+            f"""
 import logging
 from streamcrawl import Crawl, operators as ops
 
@@ -112,7 +114,8 @@ def parse(page):
     yield from page.follow_all(css="a")
 
 crawl = Crawl("{site.url}/").pipe(ops.download(), ops.scrape(parse))
-""")
+""",
+        )
         code, _, shown = on_a_terminal(folder, environment, "run", "flow.py", stdout_too=True)
     assert code == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
@@ -128,7 +131,11 @@ def test_no_live_line_if_quiet_or_if_the_terminal_is_dumb(
         environment = {**environment, "TERM": "dumb"}
         ours, theirs = pty.openpty()
         done = subprocess.run(
-            (sys.executable, "-m", "streamcrawl", "run", "flow.py"), cwd=folder, env=environment, stderr=theirs, timeout=60
+            (sys.executable, "-m", "streamcrawl", "run", "flow.py"),
+            cwd=folder,
+            env=environment,
+            stderr=theirs,
+            timeout=60,
         )
         os.close(theirs)
         shown = os.read(ours, 65536).decode()
@@ -146,13 +153,18 @@ def test_elsewhere_nothing_but_lines(cli: Cli, flow: Path) -> None:
     assert "\r" not in done.stderr
 
 
+def links(page: Response) -> Iterator[Request]:
+    return page.follow_all(css="a")
+
+
 def test_log_lines_tell_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.05)
     with slow_site() as site, logging_lines("info") as lines:
-        pipe = (ops.download(), ops.scrape(lambda page: page.follow_all(css="a")))
-        assert watched(Crawl(f"{site.url}/").pipe(*pipe), lines) == 0
+        assert watched(Crawl(f"{site.url}/").pipe(ops.download(), ops.scrape(links)), lines) == 0
     told = capsys.readouterr().err
-    lines_ = re.findall(r"^\d\d:\d\d:\d\d info    (\d+) pages \(\d+/s\), 0 items, \d+ queued, 0 failed, \d+ MB$", told, re.M)
+    lines_ = re.findall(
+        r"^\d\d:\d\d:\d\d info    (\d+) pages \(\d+/s\), 0 items, \d+ queued, 0 failed, \d+ MB$", told, re.M
+    )
     assert len(lines_) > 2
     assert lines_ == sorted(lines_, key=int)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ def test_concurrency_counts_for_the_one_host_of_the_start(cli: Cli, write: Write
     links = "".join(f'<a href="/slow/{n}">x</a>' for n in range(24))
     flow = """
 from streamcrawl import Crawl, operators as ops
-crawl = Crawl({start}).pipe(ops.download(*ops.default_layers(robots_txt=None)), ops.scrape(lambda page: page.follow_all(css="a")))
+layers = ops.default_layers(robots_txt=None)
+crawl = Crawl({start}).pipe(ops.download(*layers), ops.scrape(lambda page: page.follow_all(css="a")))
 """
     peaks: list[int] = []
     for start, arguments in (("'{}/'", ()), ("['{}/']", ("--concurrency", "20")), ("'{}/'", ("--concurrency", "3"))):
@@ -95,23 +97,27 @@ def test_concurrency_leaves_the_bound_per_host_with_several_hosts(cli: Cli, writ
         return Answer(links, delay=0.1)
 
     with serve(answer) as one, serve(answer) as other:
-        write("flow.py", f"""
+        write(
+            "flow.py",
+            f"""
 from streamcrawl import Crawl, operators as ops
 crawl = Crawl(["{one.url}/", "{other.url}/"], per_host=4).pipe(
     ops.download(*ops.default_layers(robots_txt=None)), ops.scrape(lambda page: page.follow_all(css="a")))
-""")
+""",
+        )
         assert cli("run", "flow.py", "--concurrency", "20").returncode == 0
         assert (one.peak, other.peak) == (4, 4)
 
 
 def test_scope(cli: Cli, write_flow: Callable[[str], Path], folder: Path) -> None:
-    with serve({"/": "<h1>Page 2</h1>"}, host="127.0.0.2") as there:
-        with serve({"/": f'<h1>Page 1</h1><a href="{there.url}/">there</a>'}) as here:
-            write_flow(here.url)
-            found: dict[str, list[str]] = {}
-            for scope in ("host", "any", "127.0.0.2", "127.0.0.1, 127.0.0.2", "localhost"):
-                assert cli("run", "flow.py", "--scope", scope, "-O", "items.jsonl").returncode == 0
-                found[scope] = names(folder / "items.jsonl")
+    with ExitStack() as sites:
+        there = sites.enter_context(serve({"/": "<h1>Page 2</h1>"}, host="127.0.0.2"))
+        here = sites.enter_context(serve({"/": f'<h1>Page 1</h1><a href="{there.url}/">there</a>'}))
+        write_flow(here.url)
+        found: dict[str, list[str]] = {}
+        for scope in ("host", "any", "127.0.0.2", "127.0.0.1, 127.0.0.2", "localhost"):
+            assert cli("run", "flow.py", "--scope", scope, "-O", "items.jsonl").returncode == 0
+            found[scope] = names(folder / "items.jsonl")
     both = ["Page 1", "Page 2"]
     assert found == {
         "host": both[:1],
@@ -128,7 +134,13 @@ def test_quiet_says_nothing_when_all_is_well(cli: Cli, flow: Path) -> None:
 
 
 def test_debug_tells_every_page_and_the_refusals(cli: Cli, write_flow: Callable[[str], Path]) -> None:
-    with serve({"/": '<h1>Page 1</h1><a href="/old">x</a><a href="http://other.invalid/">y</a>', "/old": Answer(status=301, headers={"Location": "/new"}), "/new": "<h1>Page 2</h1>"}) as site:
+    with serve(
+        {
+            "/": '<h1>Page 1</h1><a href="/old">x</a><a href="http://other.invalid/">y</a>',
+            "/old": Answer(status=301, headers={"Location": "/new"}),
+            "/new": "<h1>Page 2</h1>",
+        }
+    ) as site:
         write_flow(site.url)
         done = cli("run", "flow.py", "--log-level", "debug")
     assert done.returncode == 0
@@ -159,7 +171,12 @@ crawl = Crawl({start!r}).pipe(ops.download(*once), ops.scrape(parse), rx.map({fu
     [
         ("1 / 0", "lambda item: item", "raised ZeroDivisionError: division by zero (", "1 error in callbacks"),
         ("yield 7", "lambda item: item", "yielded 7, a int: an item is a dict", "1 error in callbacks"),
-        ("", "lambda item: item['b']", "map(<lambda> at flow.py:10), number 3 in the pipe: KeyError: 'b'", "1 error on items"),
+        (
+            "",
+            "lambda item: item['b']",
+            "map(<lambda> at flow.py:10), number 3 in the pipe: KeyError: 'b'",
+            "1 error on items",
+        ),
         ("yield {{'a': 1}}", "lambda item: item['b']", "KeyError: 'b'", "2 errors on items"),
         ("raise ValueError('two\\nlines')", "lambda item: item", "ValueError: two lines", "1 error in callbacks"),
     ],
@@ -236,7 +253,9 @@ def test_a_feed_that_cannot_be_written_is_a_failure_before_the_first_request(
 
 
 def test_a_start_that_raises_stops_the_run_and_keeps_what_there_is(cli: Cli, write: Write, folder: Path) -> None:
-    write("flow.py", """
+    write(
+        "flow.py",
+        """
 from streamcrawl import Crawl, operators as ops
 
 def start():
@@ -244,7 +263,8 @@ def start():
     raise OSError("the list is gone")
 
 crawl = Crawl(start()).pipe(ops.download(), ops.scrape(lambda page: {"a": page.text}))
-""")
+""",
+    )
     done = cli("run", "flow.py")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: the start of the crawl failed: OSError: the list is gone"
@@ -264,7 +284,10 @@ crawl = Crawl(start()).pipe(ops.download(), ops.scrape(lambda page: {"a": page.t
         (("--scope", "example.com,"), "error: not a domain name: ''"),
         (("--limit-pages", "0"), "streamcrawl run: error: argument --limit-pages: '0' is no whole number of 1 or more"),
         (("--limit-items", "x"), "streamcrawl run: error: argument --limit-items: 'x' is no whole number of 1 or more"),
-        (("--concurrency", "-1"), "streamcrawl run: error: argument --concurrency: '-1' is no whole number of 1 or more"),
+        (
+            ("--concurrency", "-1"),
+            "streamcrawl run: error: argument --concurrency: '-1' is no whole number of 1 or more",
+        ),
         (("--log-level", "loud"), "streamcrawl run: error: argument --log-level: invalid choice: 'loud'"),
         (("--quiet", "--log-level", "info"), "streamcrawl run: error: argument --log-level: not allowed with"),
     ],
@@ -290,7 +313,9 @@ def test_a_flow_that_is_wrong_is_2_in_one_line(cli: Cli, write: Write) -> None:
 
 
 def test_the_flow_may_log(cli: Cli, write: Write) -> None:
-    write("flow.py", """
+    write(
+        "flow.py",
+        """
 import logging
 from streamcrawl import Crawl, operators as ops
 log = logging.getLogger("mine")
@@ -300,7 +325,8 @@ def parse(page):
     log.debug("too much")
 
 crawl = Crawl("data:,1").pipe(ops.download(), ops.scrape(parse))
-""")
+""",
+    )
     done = cli("run", "flow.py")
     assert "info    mine: seen data:,1\n" in done.stderr
     assert "too much" not in done.stderr

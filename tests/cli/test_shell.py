@@ -34,7 +34,7 @@ print(response.css("h1::text").get())
 print(fetch(Request(response.urljoin("/2"))) is response)
 print(response.css("h1::text").get(), Crawl.__name__, ops.__name__)
 """
-    done = cli("shell", f"{site.url}/", input=script)
+    done = cli("shell", f"{site.url}/", typed=script)
     assert done.returncode == 0
     said = done.stdout.replace(">>> ", "")
     assert said.splitlines() == ["Page 1", "True", "Page 2 Crawl streamcrawl.operators"]
@@ -43,14 +43,16 @@ print(response.css("h1::text").get(), Crawl.__name__, ops.__name__)
 
 
 def test_without_a_page(cli: Cli) -> None:
-    done = cli("shell", input="print(response)\n")
+    done = cli("shell", typed="print(response)\n")
     assert done.returncode == 0
     assert "None" in done.stdout
     assert "nothing yet" in done.stderr
 
 
 def test_a_page_that_cannot_be_fetched_leaves_the_prompt(cli: Cli) -> None:
-    done = cli("shell", "http://nowhere.invalid/", input="print('still here')\nfetch('file:///no/such/file')\nprint(6 * 7)\n")
+    done = cli(
+        "shell", "http://nowhere.invalid/", typed="print('still here')\nfetch('file:///no/such/file')\nprint(6 * 7)\n"
+    )
     assert done.returncode == 0
     assert "still here" in done.stdout
     assert "42" in done.stdout

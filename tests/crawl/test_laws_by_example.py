@@ -13,7 +13,7 @@ from reactivex import operators as rx
 
 from streamcrawl import Crawl, Request, Response, Summary
 from streamcrawl import operators as ops
-from streamcrawl.errors import LawBroken, OperatorError
+from streamcrawl.errors import FlowError, LawBroken, OperatorError
 from streamcrawl.events import CallbackFailed, Event, ItemFailed, OutsideExtent, RequestDropped, RequestFailed
 from streamcrawl.testing.fake_fetch import FakeFetch, page
 from streamcrawl.testing.virtual_time import run_virtual
@@ -162,6 +162,7 @@ def test_one_element_that_raises_is_that_elements_failure(edge: str) -> None:
     failed = [event.failed for event in events if isinstance(event, RequestFailed)]
     assert [each.request.url for each in failed] == ["http://a.test/3"]
     assert isinstance(failed[0].error, OperatorError)
+    assert not summary.ok
     assert "map(picky at test_laws_by_example.py" in str(failed[0].error)
     assert summary.failed == 1
 
@@ -252,6 +253,105 @@ def test_an_item_on_which_an_operator_raises_is_lost_alone() -> None:
     assert "KeyError: 'author'" in str(failed[0].error)
     assert summary.stats["items_failed"] == PAGES
     assert not summary.ok
+
+
+def swapped(source: Observable[Any]) -> Observable[Any]:
+    """Emits the element before the one that came in."""
+
+    def pairs(shared: Observable[Any]) -> Observable[Any]:
+        return reactivex.zip(shared, shared.pipe(rx.skip(1))).pipe(rx.map(lambda pair: pair[0]))
+
+    return source.pipe(rx.publish(pairs))
+
+
+def test_an_operator_that_emits_another_elements_outcome_stops_the_run_and_is_named() -> None:
+    async def main() -> Summary:
+        layers = (ops.up(swapped), *ops.default_layers(robots_txt=None))
+        flow = Crawl("http://a.test/").pipe(ops.download(*layers, fetch=FakeFetch(SITE)), ops.scrape(parse))
+        return await flow.start()
+
+    summary = run_virtual(main())
+    assert isinstance(summary.error, LawBroken)
+    assert "up(swapped" in str(summary.error)
+    assert "in the place of" in str(summary.error)
+    assert summary.balanced
+
+
+def test_an_operator_of_down_that_makes_something_else_of_requests_is_named() -> None:
+    async def main() -> Summary:
+        pairing = ops.down(rx.zip_with_iterable([1, 2]))  # type: ignore[arg-type]  # that is the point
+        flow = Crawl("http://a.test/").pipe(ops.download(pairing, fetch=FakeFetch(SITE)), ops.scrape(parse))
+        return await flow.start()
+
+    assert "down(zip_with_iterable" in str(run_virtual(main()).error)
+
+
+def test_a_request_made_from_scratch_stands_for_the_one_that_came_in() -> None:
+    _, out, _ = go(requests=(rx.map(lambda request: Request(request.url)),))
+    assert len(out) == PAGES
+
+
+def test_a_layer_above_robots_txt_may_change_urls() -> None:
+    async def main() -> Summary:
+        layers = (ops.on_request(lambda request: request.replace(url=request.url + "?a=1")), *ops.default_layers())
+        flow = Crawl("http://a.test/").pipe(ops.download(*layers, fetch=FakeFetch(SITE)), ops.scrape(parse))
+        return await flow.start()
+
+    assert run_virtual(main()).pages == PAGES
+
+
+def test_a_run_that_fails_while_a_nested_fetch_is_under_way_still_adds_up() -> None:
+    async def main() -> Summary:
+        flow = Crawl(["http://a.test/", "http://b.test/"]).pipe(
+            rx.flat_map(lambda request: reactivex.of(*([request] if "a." in request.url else [request, request]))),
+            ops.download(fetch=FakeFetch(SITE, latency=1.0)),
+            ops.scrape(parse),
+        )
+        return await flow.start()
+
+    summary = run_virtual(main())
+    assert isinstance(summary.error, LawBroken)
+    assert summary.balanced, str(summary)
+
+
+def test_an_errback_hears_of_links_that_were_refused() -> None:
+    def errback(outcome: Any) -> Iterator[Any]:
+        yield {"url": outcome.request.url, "reason": outcome.reason}
+        yield outcome.request
+
+    def links(response: Response) -> Iterator[Any]:
+        for url in ("/1", "/1", "http://elsewhere.test/", "mailto:somebody@a.test"):
+            yield response.follow(url, errback=errback, callback=lambda _: None)
+
+    async def main() -> tuple[Summary, list[Any]]:
+        out: list[Any] = []
+        flow = Crawl("http://a.test/").pipe(ops.download(fetch=FakeFetch(SITE)), ops.scrape(links))
+        return await flow.start(on_item=out.append), out
+
+    summary, out = run_virtual(main())
+    assert {item["reason"] for item in out} == {"duplicate", "off-site", "not followed (mailto:)"}
+    assert len(out) == 3
+    assert summary.balanced, str(summary)
+
+
+def test_the_events_of_a_crawl_are_those_of_all_its_runs() -> None:
+    async def main() -> None:
+        flow = Crawl("http://a.test/").pipe(ops.download(fetch=FakeFetch(SITE)), ops.scrape(parse))
+        told: list[Event] = []
+        flow.events.subscribe(told.append)
+        one, two = flow.start(), flow.start()
+        await one
+        await two
+        assert {event.run for event in told} == {one.id, two.id}
+
+    run_virtual(main())
+
+
+def test_two_sinks_on_one_path_are_refused_when_the_pipe_is_built() -> None:
+    with pytest.raises(FlowError, match=r"two sinks write to .*same\.jsonl"):
+        Crawl("http://a.test/").pipe(
+            ops.download(), ops.scrape(parse), ops.feed("same.jsonl"), ops.feed("./same.jsonl")
+        )
 
 
 def test_to_list_comes_at_the_end() -> None:
