@@ -32,7 +32,7 @@ class Response:
     """What a server answered. Change it with `replace()` only.
 
     Args:
-        url: Where it came from, normalized.
+        url: Where it came from, normalized, without a fragment (`request.url` keeps it).
         status: The HTTP status; 200 for `file:` and `data:`.
         headers: Header fields as they came.
         body: The whole body, decoded; empty if `stream` is given.

@@ -103,12 +103,11 @@ def flow(url: str, folder: Path, pages: int | None = None) -> Crawl[Any]:
     """The crawl of the shop: products into a feed, their pictures into a folder."""
     from streamcrawl import operators as ops
     from streamcrawl.crawl.crawl import Crawl
-    from streamcrawl.operators.images import images
 
     return Crawl(f"{url}/", limit_pages=pages).pipe(
         ops.download(),
         ops.scrape(parse),
-        images(folder / "pictures", thumbs={"small": (64, 64)}),
+        ops.images(folder / "pictures", thumbs={"small": (64, 64)}),
         ops.feed(folder / "items.jsonl"),
     )
 

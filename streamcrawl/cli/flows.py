@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamcrawl.cli.exits import WrongUsage, one_line
 
@@ -108,7 +108,8 @@ def _named(path: Path, module: ModuleType, name: str) -> Crawl[Any]:
         raise WrongUsage(f"{path}: no {name!r} in it" + (f"; it has {there}" if there else ""))
     value: Any = getattr(module, name)
     if isinstance(value, Crawl):
-        return cast("Crawl[Any]", value)
+        crawl: Crawl[Any] = value
+        return crawl
     if not callable(value):
         raise WrongUsage(
             f"{path}: {name} is a {type(value).__name__}, and neither a Crawl nor a function that returns one"
@@ -157,7 +158,8 @@ def _made(path: Path, name: str, make: Callable[[], Any]) -> Crawl[Any]:
 
     value = _users(path, make)
     if isinstance(value, Crawl):
-        return cast("Crawl[Any]", value)
+        crawl: Crawl[Any] = value
+        return crawl
     if inspect.iscoroutine(value):
         value.close()
     raise WrongUsage(f"{path}: {name}() gave a {type(value).__name__}, and not a Crawl")

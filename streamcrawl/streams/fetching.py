@@ -11,6 +11,7 @@ from streamcrawl.core import Dropped, Failed, Fetch, Outcome, Request, Run, Stag
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.streams.context import running
 from streamcrawl.streams.layer import failure
+from streamcrawl.urls import without_fragment
 
 
 class OpenFetch(Protocol):
@@ -121,6 +122,8 @@ def _opened(fetch: Fetch | FetchMaker, run: Run) -> Fetch:
 def _checked(value: Any, request: Request) -> Outcome:
     if not isinstance(value, Response):
         raise TypeError(f"fetch returned {value!r}, a {type(value).__name__}, and not a Response")
+    if "#" in value.url:
+        value.url = without_fragment(value.url)  # a page is the same whatever part of it the link named
     value.request = request  # the response of a user's own fetch may name another one
     return value
 
