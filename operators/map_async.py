@@ -10,9 +10,10 @@ from reactivex import Observable, abc
 
 from streamcrawl.core import OUTCOMES, Extent, Failed, Outcome, Request, Run
 from streamcrawl.errors import OperatorError
+from streamcrawl.response import Response
 from streamcrawl.streams.concurrent import NOTHING, concurrent
 from streamcrawl.streams.context import running
-from streamcrawl.streams.edges import item_failed
+from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.layer import failure
 from streamcrawl.streams.naming import name_of
 
@@ -56,6 +57,8 @@ def failed_element(run: Run, name: str, element: Any, error: Exception) -> Any:
         return element.replace(answer=failure(name, element, error))
     if isinstance(element, OUTCOMES):
         outcome: Outcome = element
+        if isinstance(outcome, Response) and outcome.stream is not None:
+            run.spawn(closed(outcome.stream))
         return outcome if isinstance(outcome, Failed) else failure(name, outcome.request, error)
     wrapped = OperatorError(name, error)
     wrapped.__cause__ = error

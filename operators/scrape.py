@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from reactivex import Observable
+from reactivex import Observable, abc
 from reactivex import operators as rx
 
 from streamcrawl.core import RUN, Callback, Done, Errback, ScrapeLayer, Scraper
 from streamcrawl.operators.depth import depth
 from streamcrawl.operators.http_error import http_error
 from streamcrawl.operators.referer import referer
+from streamcrawl.streams.local import by_itself
 from streamcrawl.streams.scraper import calling
 
 _DEFAULTS: dict[str, Callable[[], ScrapeLayer]] = {"http_error": http_error, "referer": referer, "depth": depth}
@@ -36,10 +37,15 @@ class Scrape:
         return made
 
     def __call__(self, outcomes: Observable[Any]) -> Observable[Any]:
-        outputs = self.scraper()(outcomes)
-        if RUN.get(None) is not None:
-            return outputs
-        return outputs.pipe(rx.filter(lambda output: not isinstance(output, Done)))
+        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            if RUN.get(None) is not None:
+                return self.scraper()(outcomes).subscribe(lower, scheduler=scheduler)
+            return by_itself(self._outputs, outcomes, lower)
+
+        return Observable(subscribe)
+
+    def _outputs(self, outcomes: Observable[Any]) -> Observable[Any]:
+        return self.scraper()(outcomes).pipe(rx.filter(lambda output: not isinstance(output, Done)))
 
 
 def scrape(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+import re
+from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -183,8 +184,7 @@ class Response:
             from parsel import Selector
 
             kind = self.kind
-            made = Selector(text=self.text, type="html" if kind == "text" else kind, base_url=self.url)
-            self._selector = made
+            self._selector = Selector(text=self.text, type="html" if kind == "text" else kind)
         return self._selector
 
     def css(self, query: str) -> SelectorList[Selector]:
@@ -228,32 +228,40 @@ class Response:
 
     def follow_all(
         self, targets: Iterable[Any] | None = None, *, css: str | None = None, xpath: str | None = None, **options: Unpack[RequestOptions]
-    ) -> Iterator[Request]:
-        """A Request for each link: of `targets`, or of what `css` or `xpath` selects.
+    ) -> list[Request]:
+        """A Request for each link, in order: of `targets`, or of what `css` or `xpath` selects.
 
-        A link that cannot be parsed is still yielded, as it stands; the crawl counts it as dropped ("invalid URL").
+        A link that cannot be parsed is still there, as it stands; the crawl counts it as dropped ("invalid URL").
 
         Raises: ValueError unless exactly one of `targets`, `css` and `xpath` is given.
         """
         if sum(way is not None for way in (targets, css, xpath)) != 1:
             raise ValueError("follow_all() takes one of: targets, css, xpath")
         if targets is None:
-            query = xpath if xpath is not None else _css_to_xpath(cast(str, css))
-            hrefs = _hrefs(self.selector.root, query)
+            hrefs = _hrefs(self.selector.root, xpath) if xpath is not None else _css_hrefs(self.selector.root, cast(str, css))
         else:
-            hrefs = (_href(target) for target in targets)
+            hrefs = [_href(target) for target in targets]
         if self._base is None:
             self._base = self._find_base()
-        return self._requests(self._base, hrefs, options)
+        return [self._link(href, options) for href in hrefs] if options else self._links(hrefs)
 
-    def _requests(self, base: Base, hrefs: Iterable[str], options: RequestOptions) -> Iterator[Request]:
-        make, site, join = type(self.request), self.request.site, base.join
+    def _links(self, hrefs: list[str]) -> list[Request]:
+        # This runs for every link of every page.
+        make, site, join = type(self.request), self.request.site, cast(Base, self._base).join
+        requests: list[Request] = []
         for href in hrefs:
             try:
-                url = join(href)
+                requests.append(make(join(href), site=site))
             except InvalidURL:
-                url = href
-            yield make(url, site=site, **options)
+                requests.append(make(href, site=site))
+        return requests
+
+    def _link(self, href: str, options: RequestOptions) -> Request:
+        try:
+            url = cast(Base, self._base).join(href)
+        except InvalidURL:
+            url = href
+        return type(self.request)(url, site=self.request.site, **options)
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.url}>"
@@ -270,31 +278,39 @@ def _sniff(body: bytes) -> str:
     return "html"
 
 
-@lru_cache(maxsize=256)
-def _css_to_xpath(query: str) -> str:
-    from parsel.csstranslator import HTMLTranslator
-
-    return HTMLTranslator().css_to_xpath(query)
+_ONLY_HREF = re.compile(r"(?:^|[\s>+~,])(?:a|area|link)(?:[.#:\[][^\s>+~,]*)?$")
+"""CSS whose last element has `href` and no `src`."""
 
 
 @lru_cache(maxsize=256)
-def _compiled(query: str) -> Any:
+def _link_query(query: str, only_href: bool) -> Any:
+    """The compiled XPath of the links in what `query` selects: attributes, so that no element object is made for each."""
     from lxml import etree
 
-    return etree.XPath(query, namespaces={"re": "http://exslt.org/regular-expressions"})
+    namespaces = {"re": "http://exslt.org/regular-expressions"}
+    if re.search(r"(?:@[\w:*-]+|text\(\)|string\(.*\))\s*$", query) is None:
+        query = f"({query})/@href" + ("" if only_href else f" | ({query})[not(@href)]/@src")
+    return etree.XPath(query, namespaces=namespaces, smart_strings=False)
 
 
-def _hrefs(root: Any, query: str) -> Iterator[str]:
-    """The links that `query` selects, without a Selector for each: this runs for every link."""
-    for found in _compiled(query)(root):
-        if isinstance(found, str):
-            yield found
-            continue
-        href = found.get("href")
-        if href is None:
-            href = found.get("src")
-        if href is not None:
-            yield href
+@lru_cache(maxsize=256)
+def _css_query(query: str) -> Any:
+    from parsel.csstranslator import HTMLTranslator
+
+    only_href = all(_ONLY_HREF.search(part.strip()) is not None for part in query.split(","))
+    return _link_query(HTMLTranslator().css_to_xpath(query), only_href)
+
+
+def _css_hrefs(root: Any, query: str) -> list[str]:
+    return _strings(_css_query(query)(root))
+
+
+def _hrefs(root: Any, query: str) -> list[str]:
+    return _strings(_link_query(query, False)(root))
+
+
+def _strings(found: Any) -> list[str]:
+    return found if isinstance(found, list) else [str(found)]
 
 
 def _href(target: Any) -> str:

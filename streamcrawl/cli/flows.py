@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from streamcrawl.cli.exits import WrongUsage, one_line
 
@@ -101,15 +101,12 @@ def _short(filename: str) -> str:
 
 
 def _named(path: Path, module: ModuleType, name: str) -> Crawl[Any]:
-    from streamcrawl.crawl.crawl import Crawl
-
     if not hasattr(module, name):
         there = ", ".join((*_crawls(module), *_makers(module)))
         raise WrongUsage(f"{path}: no {name!r} in it" + (f"; it has {there}" if there else ""))
     value: Any = getattr(module, name)
-    if isinstance(value, Crawl):
-        crawl: Crawl[Any] = value
-        return crawl
+    if is_crawl(value):
+        return value
     if not callable(value):
         raise WrongUsage(
             f"{path}: {name} is a {type(value).__name__}, and neither a Crawl nor a function that returns one"
@@ -129,13 +126,18 @@ def _only(path: Path, module: ModuleType) -> Crawl[Any]:
     return crawls[name] if crawls else _made(path, name, makers[name])
 
 
-def _crawls(module: ModuleType) -> dict[str, Crawl[Any]]:
-    """The crawls at module level, each once; of those only the ones that can run, if there are such."""
+def is_crawl(value: object) -> TypeGuard[Crawl[Any]]:
+    """Whether it is a Crawl, of whatever items."""
     from streamcrawl.crawl.crawl import Crawl
 
+    return isinstance(value, Crawl)
+
+
+def _crawls(module: ModuleType) -> dict[str, Crawl[Any]]:
+    """The crawls at module level, each once; of those only the ones that can run, if there are such."""
     found: dict[str, Crawl[Any]] = {}
     for name, value in vars(module).items():
-        if isinstance(value, Crawl) and not any(value is other for other in found.values()):
+        if is_crawl(value) and not any(value is other for other in found.values()):
             found[name] = value
     whole = {name: crawl for name, crawl in found.items() if crawl.pipes.download is not None}
     return whole or found
@@ -154,12 +156,9 @@ def _makers(module: ModuleType) -> dict[str, Callable[[], Any]]:
 
 
 def _made(path: Path, name: str, make: Callable[[], Any]) -> Crawl[Any]:
-    from streamcrawl.crawl.crawl import Crawl
-
     value = _users(path, make)
-    if isinstance(value, Crawl):
-        crawl: Crawl[Any] = value
-        return crawl
+    if is_crawl(value):
+        return value
     if inspect.iscoroutine(value):
         value.close()
     raise WrongUsage(f"{path}: {name}() gave a {type(value).__name__}, and not a Crawl")

@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from streamcrawl.cli.lines import LOG, Lines
@@ -22,6 +23,9 @@ REDRAWN = 0.2
 """Seconds between two states of the live line."""
 WINDOW = 5.0
 """Seconds over which the rate is measured."""
+
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+"""One after the other, they turn: a sign of life."""
 
 
 class Rate:
@@ -55,9 +59,8 @@ def how_far(run: Run, rate: float) -> str:
     if errors:
         parts.append(f"{errors:,} errors")
     parts.append(f"{resident() / 1e6:.0f} MB")
-    if run.reason != "finished":
-        parts.append(f"stopping ({run.reason})")
-    return ", ".join(parts)
+    stopping = "" if run.reason == "finished" else f"stopping ({run.reason}): "
+    return stopping + ", ".join(parts)
 
 
 @contextmanager
@@ -95,16 +98,17 @@ def drawn(run: Run, lines: Lines) -> Generator[None, None, None]:
     """One line at the bottom of the terminal; log lines, and what the flow prints to a terminal, go above it."""
     from rich.console import Console
     from rich.live import Live
-    from rich.spinner import Spinner
     from rich.text import Text
 
-    console, rate, spinner = Console(stderr=True), Rate(run), Spinner("dots")
+    console, rate, frames = Console(stderr=True), Rate(run), cycle(FRAMES)
 
-    def line() -> Spinner:
+    def line() -> Text:
         spent = int(run.monotonic() - started)
-        text = f"{how_far(run, rate())}  {spent // 60}:{spent % 60:02}"
-        spinner.update(text=Text(text, no_wrap=True, overflow="ellipsis"))
-        return spinner
+        text = f"{next(frames)} {how_far(run, rate())}  {spent // 60}:{spent % 60:02}"
+        drawn = Text(text, no_wrap=True)
+        # Room for the ^C^C of the terminal: in a full line it would begin another one.
+        drawn.truncate(max(1, console.width - 4), overflow="ellipsis")
+        return drawn
 
     def above(text: str, level: int) -> None:
         console.print(Text(text, style="red" if level >= 40 else "yellow" if level >= 30 else ""), soft_wrap=True)

@@ -15,6 +15,8 @@ from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, normalize
 
 _parse = can_ada.parse
 
+RECENT = 4096
+
 
 class Door:
     """Normalizing, scope, dedupe and counting; the only way into the frontier."""
@@ -29,6 +31,8 @@ class Door:
         *,
         for_all: bool,
     ) -> None:
+        self._recent: set[str] = set()
+        """URLs, as they were written, that were known a moment ago: most links of a site are on all of its pages."""
         self._refused = refused
         self._for_all = for_all
         self._frontier = frontier
@@ -38,14 +42,19 @@ class Door:
 
     def known(self, request: Request) -> bool:
         """Whether a link leads to what was seen; it is counted then. This runs for every link of every page."""
-        if request.dont_filter or request.method != "GET" or request.body or request.fingerprint_headers:
+        if request.method != "GET" or request.dont_filter or request.body or request.fingerprint_headers:
             return False
-        try:
-            url = _parse(request.url).href
-        except ValueError:
-            return False
-        if not self._frontier.known(digest(canonical(url, keep_fragments=request.keep_fragments))):
-            return False
+        url = request.url
+        if url not in self._recent or request.keep_fragments:
+            try:
+                key = digest(canonical(_parse(url).href, keep_fragments=request.keep_fragments))
+            except ValueError:
+                return False
+            if not self._frontier.known(key):
+                return False
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            self._recent.add(url)
         self._counts.offered.links += 1
         self._drop(request, "duplicate")
         return True

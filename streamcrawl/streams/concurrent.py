@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
@@ -10,7 +11,7 @@ from typing import Any
 from reactivex import Observable, abc
 
 from streamcrawl.core import LEASE, Extent, Run
-from streamcrawl.streams.layer import unawaited
+from streamcrawl.streams.layer import stray, unawaited
 
 Work = Callable[[Any, Extent], "Awaitable[Any] | Any"]
 """(element, for whom) -> what is emitted instead of it, or an awaitable of it."""
@@ -75,6 +76,8 @@ class Concurrent:
     async def _finish(self, element: Any, result: Awaitable[Any], extent: Extent) -> None:
         try:
             value = await result
+        except asyncio.CancelledError as error:
+            value = self._failure(element, stray(error))
         except Exception as error:
             value = self._failure(element, error)
         self._emit(value, extent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, cast
 
@@ -10,7 +11,7 @@ from reactivex import Observable, abc
 from streamcrawl.core import Dropped, Failed, Fetch, Outcome, Request, Run, Stage
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.streams.context import running
-from streamcrawl.streams.layer import failure
+from streamcrawl.streams.layer import failure, stray
 from streamcrawl.urls import without_fragment
 
 
@@ -78,6 +79,8 @@ def fetching(fetch: Fetch | FetchMaker) -> Stage:
                     await run.wire(request)
                     outcome: Outcome = await bring(request)
                     outcome = _checked(outcome, request)
+                except asyncio.CancelledError as error:
+                    outcome = failure("fetch", request, stray(error))
                 except Exception as error:
                     outcome = failure("fetch", request, error)
                 if isinstance(outcome, Response) and outcome.stream is not None:

@@ -117,7 +117,9 @@ class _Guard:
             self._run.fail(_wrapped(self._name, error))
         else:
             self._subscribe()
-        if not outputs or not self._edge.one_to_one:
+        if outputs and self._edge.one_to_one:
+            self._tell(error)  # the element went on before the operator failed
+        else:
             self._edge.failed(element, _wrapped(self._name, error), self._lower)
 
     def _on_output(self, element: Any) -> None:

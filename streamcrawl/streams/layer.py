@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
-from streamcrawl.core import Again, Dropped, Failed, Layer, Outcome, Request, Run, ScrapeInput, Scraper, Stage
+from streamcrawl.core import OUTCOMES, Again, Dropped, Failed, Layer, Outcome, Request, Run, ScrapeInput, Scraper, Stage
 from streamcrawl.errors import Drop, OperatorError, StreamcrawlError
 from streamcrawl.response import Response
 from streamcrawl.streams.context import running
+from streamcrawl.streams.edges import closed
 
 Down: TypeAlias = Callable[[Request], "Request | Outcome | Awaitable[Request | Outcome]"]
 """A request on its way down; an Outcome instead of it goes up at once, the stage below never sees it."""
@@ -79,6 +80,19 @@ def unawaited(task: asyncio.Task[None], awaitable: Awaitable[Any]) -> None:
         task.add_done_callback(lambda _: close())
 
 
+def stray(cancelled: asyncio.CancelledError) -> Exception:
+    """The error that stands for a cancellation which nobody asked of this task: one that a library let out.
+
+    Raises: the cancellation itself, if the task was asked to end.
+    """
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise cancelled
+    error = RuntimeError("what it awaited was cancelled")
+    error.__cause__ = cancelled
+    return error
+
+
 def failure(name: str, request: Request, error: Exception) -> Failed | Dropped:
     """What an exception in the operator `name` makes of `request`."""
     if isinstance(error, Drop):
@@ -88,6 +102,10 @@ def failure(name: str, request: Request, error: Exception) -> Failed | Dropped:
     wrapped = OperatorError(name, error)
     wrapped.__cause__ = error
     return Failed(request, wrapped)
+
+
+def _wrong(value: object, element: object) -> TypeError:
+    return TypeError(f"gave {value!r} for {element!r}, which is no {'request and no ' * isinstance(element, Request)}outcome")
 
 
 def _subscribe(
@@ -103,16 +121,28 @@ def _subscribe(
     """Awaitables under way. Completion waits for them: below for those going down, above for all."""
     finished: list[Callable[[], None]] = []
 
-    def later(result: Awaitable[Any], request: Request, go: Callable[[Any], None]) -> None:
+    def failed(element: Request | Outcome, error: Exception) -> Failed | Dropped:
+        if isinstance(element, Response) and element.stream is not None:
+            run.spawn(closed(element.stream))
+        return failure(named.name, element if isinstance(element, Request) else element.request, error)
+
+    def later(result: Awaitable[Any], element: Request | Outcome, go: Callable[[Any], None]) -> None:
         nonlocal pending
+        if not isinstance(result, Awaitable):
+            go(failed(element, _wrong(result, element)))
+            return
         pending += 1
 
         async def wait() -> None:
             nonlocal pending
             try:
                 value = await result
+                if not isinstance(value, OUTCOMES) and not (isinstance(value, Request) and isinstance(element, Request)):
+                    value = failed(element, _wrong(value, element))
+            except asyncio.CancelledError as error:
+                value = failed(element, stray(error))
             except Exception as error:
-                value = failure(named.name, request, error)
+                value = failed(element, error)
             pending -= 1
             go(value)
             if pending == 0:
@@ -142,7 +172,7 @@ def _subscribe(
             try:
                 result = cast(Down, down)(request)
             except Exception as error:
-                result = failure(named.name, request, error)
+                result = failed(request, error)
             if isinstance(result, Request):
                 lower.on_next(result)
             elif isinstance(result, (Response, Failed, Dropped, Again)):
@@ -157,11 +187,11 @@ def _subscribe(
         try:
             result = cast(Up, up)(outcome)
         except Exception as error:
-            result = failure(named.name, outcome.request, error)
+            result = failed(outcome, error)
         if isinstance(result, (Response, Failed, Dropped, Again)):
             upper.on_next(result)
         else:
-            later(result, outcome.request, upper.on_next)
+            later(result, outcome, upper.on_next)
 
     on_next = on_outcome if up is not None else upper.on_next
     below = stage(Observable(subscribe_below))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
@@ -110,19 +111,64 @@ def alone(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outco
 
     With no asyncio loop running, the subscription blocks until the last outcome, as synchronous sources do.
     """
+    return _begun(lambda: _exchange_all(stage, requests, upper))
+
+
+def by_itself(
+    operator: Callable[[Observable[Any]], Observable[Any]], source: Observable[Any], lower: abc.ObserverBase[Any]
+) -> abc.DisposableBase:
+    """Subscribe an operator that needs a run with no crawl around it: the run is its own, and not that of `source`.
+
+    With no asyncio loop running, the subscription blocks until the last output, as synchronous sources do.
+    """
+    return _begun(lambda: _run_out(operator, source, lower))
+
+
+def _begun(work: Callable[[], Coroutine[Any, Any, None]]) -> abc.DisposableBase:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        waited_for(lambda: _exchange_all(stage, requests, upper))
+        waited_for(work)
         return Disposable()
-    task = loop.create_task(_exchange_all(stage, requests, upper))
-
+    task = loop.create_task(work())
 
     def dispose() -> None:
         if not task.done():
             task.cancel()
 
     return Disposable(dispose)
+
+
+async def _run_out(
+    operator: Callable[[Observable[Any]], Observable[Any]], source: Observable[Any], lower: abc.ObserverBase[Any]
+) -> None:
+    run = LocalRun(asyncio.get_running_loop())
+    subscription = CompositeDisposable()
+
+    def subscribe_source(
+        observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        RUN.reset(token)  # what stands above has a run of its own
+        return source.subscribe(observer)
+
+    def completed() -> None:
+        run.offered_all = True
+        run.moved()
+
+    try:
+        token = RUN.set(run)
+        subscription.add(
+            operator(Observable(subscribe_source)).subscribe(lower.on_next, run.fail, completed, scheduler=run.scheduler)
+        )
+        await run.idle.wait()
+        if run.error is not None:
+            lower.on_error(run.error)
+        else:
+            lower.on_completed()
+    finally:
+        for task in tuple(run.tasks):
+            task.cancel()
+        subscription.dispose()
 
 
 async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome]) -> None:

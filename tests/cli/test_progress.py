@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,7 +117,7 @@ crawl = Crawl("{site.url}/").pipe(ops.download(), ops.scrape(parse))
 """,
         )
         code, _, shown = on_a_terminal(folder, environment, "run", "flow.py", stdout_too=True)
-    assert code == 0
+    assert code == 0, shown
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
     assert "printed by the flow" in plain.splitlines()
     assert "logged [by] the flow, in a line that is " + "long " * 39 + "long" in plain, "not broken in two"
@@ -153,7 +153,7 @@ def test_elsewhere_nothing_but_lines(cli: Cli, flow: Path) -> None:
     assert "\r" not in done.stderr
 
 
-def links(page: Response) -> Iterator[Request]:
+def links(page: Response) -> Iterable[Request]:
     return page.follow_all(css="a")
 
 
@@ -184,5 +184,19 @@ def test_how_far_counts_errors_and_says_when_it_stops() -> None:
     texts.append(how_far(runs[0], 7.4))
     assert re.sub(r"\d+ MB", "M", texts[0]) == "0 pages (0/s), 0 items, 0 queued, 0 failed, M"
     assert re.sub(r"\d+ MB", "M", texts[1]) == (
-        "1 pages (7/s), 0 items, 1 queued, 0 failed, 1 errors, M, stopping (limit of 1 pages)"
+        "stopping (limit of 1 pages): 1 pages (7/s), 0 items, 1 queued, 0 failed, 1 errors, M"
     )
+
+
+def test_the_live_line_stays_one_line_on_a_narrow_terminal(
+    folder: Path, environment: dict[str, str], write_flow: Callable[[str], Path]
+) -> None:
+    with slow_site() as site:
+        write_flow(site.url)
+        code, _, shown = on_a_terminal(folder, {**environment, "COLUMNS": "40"}, "run", "flow.py")
+    assert code == 0
+    live = shown.rpartition(SHOW)[0]
+    states = re.findall(r"\S (\d+ pages .*?)(?=\x1b|\r|\n|$)", live)
+    assert len(states) > 2
+    assert {len(state) for state in states} == {34}
+    assert all(state.endswith("…") for state in states)
