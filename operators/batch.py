@@ -89,8 +89,8 @@ class Batch:
 def batch(count: int, seconds: float | None = None) -> Callable[[Observable[A]], Observable[list[A]]]:
     """Items in lists of `count`, or of what came within `seconds`.
 
-    The leases of gathered items stay open. When nothing else in the run can move, it is flushed before its time, so that no
-    size can deadlock a crawl; at the end it emits what is left.
+    The leases of gathered items stay open. When nothing else in the run can move, it is flushed before its time, so
+    that no size can deadlock a crawl; at the end it emits what is left.
 
     Args:
         count: Items in a full list; 1 or more.

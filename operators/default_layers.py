@@ -25,7 +25,7 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
     "decompress": None,
     "download_stats": download_stats,
 }
-"""The outermost first. None: its place is kept, and what it does by default belongs to `fetch` or to `Crawl(scope=…)`."""
+"""The outermost first. None: its place is kept; what it does by default belongs to `fetch` or to `Crawl(scope=…)`."""
 
 
 def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:

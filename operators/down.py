@@ -28,7 +28,9 @@ class Down:
 
     def __call__(self, stage: Stage) -> Stage:
         def staged(requests: Observable[Request]) -> Observable[Outcome]:
-            def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            def subscribe(
+                upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
+            ) -> abc.DisposableBase:
                 run = running()
                 operator = self.operator
                 watched = operator if carries_leases(operator) else guard(operator, self.name, Requests(run), run)
@@ -42,8 +44,8 @@ class Down:
 def down(operator: Callable[[Observable[Request]], Observable[Request]]) -> Layer:
     """A layer that puts `operator` on the requests on their way down.
 
-    What the operator swallows becomes `Dropped`, what it raises `Failed`; it has to be synchronous and to give one request
-    for each (asynchronous work: `ops.map_async`). Answered requests go by.
+    What the operator swallows becomes `Dropped`, what it raises `Failed`; it has to be synchronous and to give one
+    request for each (asynchronous work: `ops.map_async`). Answered requests go by.
 
     Args:
         operator: For example `rx.filter(lambda request: "/private/" not in request.url)`.

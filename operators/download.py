@@ -30,7 +30,9 @@ class Download:
         return stack(*self.layers)(fetching(self.fetch))
 
     def __call__(self, requests: Observable[Request]) -> Observable[Outcome]:
-        def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        def subscribe(
+            upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
             if RUN.get(None) is None:
                 return alone(self.stage(), requests, upper)
             return self.stage()(requests).subscribe(upper, scheduler=scheduler)
@@ -43,9 +45,9 @@ def download(
 ) -> Callable[[Observable[Request]], Observable[Any]]:
     """Each Request becomes one Outcome, through layers around `fetch`.
 
-    `download()` has the default layers; `download(a, b)` has exactly a and b, a outermost; `download(*default_layers(…))`
-    changes some of the defaults. With no Crawl around it, redirects and retries are followed, 16 requests go at once, and
-    where no asyncio loop runs the subscription blocks until the last outcome.
+    `download()` has the default layers; `download(a, b)` has exactly a and b, a outermost;
+    `download(*default_layers(…))` changes some of the defaults. With no Crawl around it, redirects and retries are
+    followed, 16 requests go at once, and where no asyncio loop runs the subscription blocks until the last outcome.
 
     Args:
         layers: The middlewares, the outermost first.

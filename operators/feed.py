@@ -58,7 +58,7 @@ class Feed(SinkOperator):
 def feed(
     uri: str | os.PathLike[str],
     *,
-    format: FormatName | None = None,  # noqa: A002 - the field's word
+    format: FormatName | None = None,
     mode: Mode = "overwrite",
     fields: Iterable[str] | None = None,
     durable: bool = False,
@@ -82,7 +82,7 @@ def feed(
     """
     name = os.fspath(uri)
     if format is None:
-        format = "jsonl" if name == STDOUT else format_of(name, _path_of(name).suffix)  # noqa: A001
+        format = "jsonl" if name == STDOUT else format_of(name, _path_of(name).suffix)
     elif format not in FORMATS:
         raise ValueError(f"format={format!r}: one of {', '.join(FORMATS)}")
     if name != STDOUT:

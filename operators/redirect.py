@@ -16,11 +16,11 @@ CODES = frozenset({301, 302, 303, 307, 308})
 BODY_HEADERS = ("Content-Encoding", "Content-Language", "Content-Length", "Content-Location", "Content-Type")
 
 
-class TooManyRedirects(FetchError):  # noqa: N818 - named as its kind in streamcrawl.errors are
+class TooManyRedirects(FetchError):
     """A request was redirected more often than `redirect(times=…)` allows."""
 
 
-class InvalidRedirect(FetchError):  # noqa: N818
+class InvalidRedirect(FetchError):
     """A redirect whose Location is no URL."""
 
 

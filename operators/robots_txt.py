@@ -30,7 +30,8 @@ def robots_txt(
         max_delay: Seconds that a Crawl-delay may take at most; 0: Crawl-delay is ignored.
         parser: Reads the file.
 
-    Emits: `Dropped` ("robots.txt", "robots.txt unreachable"), `Failed` with what kept the host from answering at all, or what comes from below. One in, one out.
+    Emits: `Dropped` ("robots.txt", "robots.txt unreachable"), `Failed` with what kept the host from answering at all,
+        or what comes from below. One in, one out.
     Raises: ValueError for a time that is not above 0 (`max_delay`: below 0) or an empty name, when built.
     Source: RFC 9309 §2.2.2, §2.3.1 (what a status means), §2.4 (caching), §2.5 (size). Crawl-delay: common use.
     """

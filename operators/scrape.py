@@ -57,8 +57,8 @@ def scrape(
     others stand inside them, nearest to the callback.
 
     Args:
-        callback: Takes a Response; a function, generator, coroutine, async generator or method. It gives items (dict, or a
-            dataclass, attrs, pydantic or msgspec object), Requests and None.
+        callback: Takes a Response; a function, generator, coroutine, async generator or method. It gives items (dict,
+            or a dataclass, attrs, pydantic or msgspec object), Requests and None.
         layers: Scrape layers, the outermost first.
         errback: Takes a Failed or a Dropped, for requests that have none of their own.
         defaults: False: exactly `layers`.

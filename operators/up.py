@@ -28,7 +28,9 @@ class Up:
 
     def __call__(self, stage: Stage) -> Stage:
         def staged(requests: Observable[Request]) -> Observable[Outcome]:
-            def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            def subscribe(
+                upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
+            ) -> abc.DisposableBase:
                 run = running()
                 operator = self.operator
                 watched = operator if carries_leases(operator) else guard(operator, self.name, Outcomes(run), run)
@@ -42,8 +44,8 @@ class Up:
 def up(operator: Callable[[Observable[Outcome]], Observable[Outcome]]) -> Layer:
     """A layer that puts `operator` on the outcomes on their way up: Response, Failed, Dropped and Again alike.
 
-    What the operator swallows becomes `Dropped`, what it raises `Failed`; it has to be synchronous and to give one outcome
-    for each (asynchronous work: `ops.map_async`).
+    What the operator swallows becomes `Dropped`, what it raises `Failed`; it has to be synchronous and to give one
+    outcome for each (asynchronous work: `ops.map_async`).
 
     Args:
         operator: For example `rx.map(lambda outcome: outcome)`.

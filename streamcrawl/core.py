@@ -22,7 +22,7 @@ Item: TypeAlias = Any
 """A dict, or a dataclass, attrs, pydantic or msgspec object."""
 
 Callback: TypeAlias = Callable[..., Any]
-"""Takes a Response; gives an iterable or async iterable of items, Requests and None, or one of them, or an awaitable of these."""
+"""Takes a Response; gives items, Requests and None: one, an iterable or async iterable, or an awaitable of these."""
 
 Errback: TypeAlias = Callable[..., Any]
 """Takes a Failed or a Dropped; gives what a Callback gives."""
@@ -210,7 +210,21 @@ class Lease:
     `holds` counts who still works for it: the request itself, an item on its way, a stored picture.
     """
 
-    __slots__ = ("accepted", "answered", "charged", "host", "holds", "id", "ordinal", "parent", "place", "reply", "request", "turn", "weight")
+    __slots__ = (
+        "accepted",
+        "answered",
+        "charged",
+        "holds",
+        "host",
+        "id",
+        "ordinal",
+        "parent",
+        "place",
+        "reply",
+        "request",
+        "turn",
+        "weight",
+    )
 
     def __init__(self, id: int, request: Request, host: str, accepted: Callable[[Lease], None]) -> None:
         self.id = id
@@ -281,7 +295,7 @@ class Hosts(Protocol):
         """Send nothing to the host for so long."""
 
     def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
-        """From now on: seconds between two requests to the host (never less than the crawl was told), and requests at once."""
+        """From now on: seconds between two requests (never less than the crawl was told), and requests at once."""
 
     def close(self, host: str) -> None:
         """Keep the host's requests in the frontier until `open`: its robots.txt is being fetched."""

@@ -142,7 +142,7 @@ class Notice(Event, frozen=True):
 
 
 class Events(Observable[Event]):
-    """The hub of one run: an Observable of its events. `parent` hears them too: the hub of the crawl, which never completes."""
+    """The hub of one run: an Observable of its events. `parent`, the hub of the crawl, hears them too."""
 
     def __init__(self, run: str = "", parent: Events | None = None) -> None:
         super().__init__()
@@ -169,7 +169,9 @@ class Events(Observable[Event]):
 
     def wants(self, kind: type) -> bool:
         """Whether anybody would hear an event of this kind."""
-        return bool(self._all) or bool(self._by_kind.get(kind)) or (self._parent is not None and self._parent.wants(kind))
+        return (
+            bool(self._all) or bool(self._by_kind.get(kind)) or (self._parent is not None and self._parent.wants(kind))
+        )
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed."""

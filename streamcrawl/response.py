@@ -123,7 +123,9 @@ class Response:
     def body(self) -> bytes:
         """The whole body. Raises: StreamcrawlError if the response is streamed and was not read yet."""
         if self.stream is not None:
-            raise StreamcrawlError(f"the body of {self.url} is streamed: iterate response.stream, or await response.read()")
+            raise StreamcrawlError(
+                f"the body of {self.url} is streamed: iterate response.stream, or await response.read()"
+            )
         return self._body
 
     @property
@@ -219,7 +221,7 @@ class Response:
         """A Request for a link of this page.
 
         Args:
-            target: A URL, relative or not; a parsel Selector of `a`, `link`, `area` or an attribute; anything with a `url`.
+            target: A URL, relative or not; a parsel Selector of `a`, `link`, `area` or an attribute; what has a `url`.
             options: As `Request` takes them.
 
         Raises: InvalidURL, ValueError if the target holds no link.
@@ -227,7 +229,12 @@ class Response:
         return type(self.request)(self.urljoin(_href(target)), site=self.request.site, **options)
 
     def follow_all(
-        self, targets: Iterable[Any] | None = None, *, css: str | None = None, xpath: str | None = None, **options: Unpack[RequestOptions]
+        self,
+        targets: Iterable[Any] | None = None,
+        *,
+        css: str | None = None,
+        xpath: str | None = None,
+        **options: Unpack[RequestOptions],
     ) -> list[Request]:
         """A Request for each link, in order: of `targets`, or of what `css` or `xpath` selects.
 
@@ -238,7 +245,11 @@ class Response:
         if sum(way is not None for way in (targets, css, xpath)) != 1:
             raise ValueError("follow_all() takes one of: targets, css, xpath")
         if targets is None:
-            hrefs = _hrefs(self.selector.root, xpath) if xpath is not None else _css_hrefs(self.selector.root, cast(str, css))
+            hrefs = (
+                _hrefs(self.selector.root, xpath)
+                if xpath is not None
+                else _css_hrefs(self.selector.root, cast(str, css))
+            )
         else:
             hrefs = [_href(target) for target in targets]
         if self._base is None:
@@ -284,7 +295,7 @@ _ONLY_HREF = re.compile(r"(?:^|[\s>+~,])(?:a|area|link)(?:[.#:\[][^\s>+~,]*)?$")
 
 @lru_cache(maxsize=256)
 def _link_query(query: str, only_href: bool) -> Any:
-    """The compiled XPath of the links in what `query` selects: attributes, so that no element object is made for each."""
+    """The compiled XPath of the links in what `query` selects: attributes, so that no element objects are made."""
     from lxml import etree
 
     namespaces = {"re": "http://exslt.org/regular-expressions"}

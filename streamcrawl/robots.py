@@ -205,7 +205,9 @@ class Gate:
         headers = request.headers
         return DEFAULT_AGENT if headers is NO_HEADERS else headers.get("user-agent") or DEFAULT_AGENT
 
-    async def _wait(self, request: Request, host: str, answer: asyncio.Future[_Known | None]) -> Request | Dropped | Failed:
+    async def _wait(
+        self, request: Request, host: str, answer: asyncio.Future[_Known | None]
+    ) -> Request | Dropped | Failed:
         # Shielded: one that stops waiting must not take the answer from the others.
         while (known := await asyncio.shield(answer)) is None:
             answer = self._ask(request, host)

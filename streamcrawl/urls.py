@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-
 from typing import TYPE_CHECKING
 
 import can_ada
@@ -31,7 +30,9 @@ def normalize(url: str) -> str:
     try:
         return str(can_ada.parse(url.strip()).href)
     except ValueError:
-        why = "it is relative; a URL starts with a scheme such as https://" if "://" not in url else "it cannot be parsed"
+        why = (
+            "it is relative; a URL starts with a scheme such as https://" if "://" not in url else "it cannot be parsed"
+        )
         raise InvalidURL(url, why) from None
     except (TypeError, AttributeError):
         raise InvalidURL(url, f"a URL is a str, not {type(url).__name__}") from None

@@ -145,7 +145,8 @@ def test_paths_that_match(path: str, cookie_path: str, matches: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [("/", "/"), ("/a", "/"), ("/a/", "/a"), ("/a/b", "/a"), ("/a/b/", "/a/b"), ("", "/"), ("a/b", "/")]
+    ("path", "expected"),
+    [("/", "/"), ("/a", "/"), ("/a/", "/a"), ("/a/b", "/a"), ("/a/b/", "/a/b"), ("", "/"), ("a/b", "/")],
 )
 def test_default_paths(path: str, expected: str) -> None:
     assert default_path(path) == expected
@@ -325,7 +326,9 @@ def test_your_own_cookies_are_for_the_whole_host() -> None:
     assert jar.header_for("https://shop.example/", NOW) == ""
 
 
-@pytest.mark.parametrize(("name", "value"), [("", "1"), ("a=b", "1"), ("a", "1;2"), ("a", "1\r\nX: y"), ("a;", "1"), (" a", "1")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("", "1"), ("a=b", "1"), ("a", "1;2"), ("a", "1\r\nX: y"), ("a;", "1"), (" a", "1")]
+)
 def test_your_own_cookie_that_would_not_arrive(name: str, value: str) -> None:
     with pytest.raises(ValueError, match="no semicolons"):
         CookieJar().set(PAGE, {name: value}, NOW)
@@ -378,7 +381,21 @@ def test_a_url_without_a_host_has_no_cookies() -> None:
 
 
 PIECES = st.sampled_from(
-    ["a=1", "=", ";", " ", "Domain=", "Path=/", "Expires=", "Max-Age=", "Secure", "__Host-", ".", "shop.example", "06 Nov 94 1:2:3"]
+    [
+        "a=1",
+        "=",
+        ";",
+        " ",
+        "Domain=",
+        "Path=/",
+        "Expires=",
+        "Max-Age=",
+        "Secure",
+        "__Host-",
+        ".",
+        "shop.example",
+        "06 Nov 94 1:2:3",
+    ]
 )
 LINES = st.lists(PIECES | st.text(st.characters(max_codepoint=255), max_size=8), max_size=12).map("".join)
 

@@ -10,7 +10,7 @@ USAGE = 2
 INTERRUPTED = 130
 
 
-class WrongUsage(Exception):  # noqa: N818 - it names what the user did
+class WrongUsage(Exception):
     """What was asked for cannot be done as it was asked; the text is one line that names the thing."""
 
 

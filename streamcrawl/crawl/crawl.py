@@ -68,16 +68,18 @@ class Options:
 
 
 class Crawl(Generic[T]):
-    """What to crawl, and the pipe that it goes through. Nothing happens until it is run; it may be run as often as you like.
+    """What to crawl, and the pipe that it goes through.
+
+    Nothing happens until it is run; it may be run as often as you like.
 
     Args:
-        start: A URL, a Request, or an iterable, async iterable or Observable of these; taken as fast as it is asked for.
+        start: A URL, a Request, or an iterable, async iterable or Observable of these; taken as it is asked for.
         concurrency: Requests at once, in all.
         per_host: Requests at once to one host.
         delay: Seconds between two requests to one host.
         jitter: The delay varies by this share of itself, 0 to 1.
-        scope: Where links may lead: "host" (the host of the start request that they descend from), "domain" (its registrable
-            domain), "any", domain names, or a function that takes a Request.
+        scope: Where links may lead: "host" (the host of the start request that they descend from), "domain" (its
+            registrable domain), "any", domain names, or a function that takes a Request.
         memory: The ceiling for bodies and items on their way: bytes, or such as "512MB".
         slots: How single hosts ("https://example.com") or slots of yours (`Request(slot="api")`) are to be treated.
         limit_pages: End after so many pages.
@@ -129,22 +131,100 @@ class Crawl(Generic[T]):
     @overload
     def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], /) -> Crawl[_E]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], /) -> Crawl[_F]: ...
+    def pipe(
+        self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], /
+    ) -> Crawl[_F]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], /) -> Crawl[_G]: ...
+    def pipe(
+        self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], /
+    ) -> Crawl[_G]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], /) -> Crawl[_H]: ...
+    def pipe(
+        self,
+        o1: _Op[T, _B],
+        o2: _Op[_B, _C],
+        o3: _Op[_C, _D],
+        o4: _Op[_D, _E],
+        o5: _Op[_E, _F],
+        o6: _Op[_F, _G],
+        o7: _Op[_G, _H],
+        /,
+    ) -> Crawl[_H]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], /) -> Crawl[_I]: ...
+    def pipe(
+        self,
+        o1: _Op[T, _B],
+        o2: _Op[_B, _C],
+        o3: _Op[_C, _D],
+        o4: _Op[_D, _E],
+        o5: _Op[_E, _F],
+        o6: _Op[_F, _G],
+        o7: _Op[_G, _H],
+        o8: _Op[_H, _I],
+        /,
+    ) -> Crawl[_I]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], /) -> Crawl[_J]: ...
+    def pipe(
+        self,
+        o1: _Op[T, _B],
+        o2: _Op[_B, _C],
+        o3: _Op[_C, _D],
+        o4: _Op[_D, _E],
+        o5: _Op[_E, _F],
+        o6: _Op[_F, _G],
+        o7: _Op[_G, _H],
+        o8: _Op[_H, _I],
+        o9: _Op[_I, _J],
+        /,
+    ) -> Crawl[_J]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], o10: _Op[_J, _K], /) -> Crawl[_K]: ...
+    def pipe(
+        self,
+        o1: _Op[T, _B],
+        o2: _Op[_B, _C],
+        o3: _Op[_C, _D],
+        o4: _Op[_D, _E],
+        o5: _Op[_E, _F],
+        o6: _Op[_F, _G],
+        o7: _Op[_G, _H],
+        o8: _Op[_H, _I],
+        o9: _Op[_I, _J],
+        o10: _Op[_J, _K],
+        /,
+    ) -> Crawl[_K]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], o10: _Op[_J, _K], o11: _Op[_K, _L], /) -> Crawl[_L]: ...
+    def pipe(
+        self,
+        o1: _Op[T, _B],
+        o2: _Op[_B, _C],
+        o3: _Op[_C, _D],
+        o4: _Op[_D, _E],
+        o5: _Op[_E, _F],
+        o6: _Op[_F, _G],
+        o7: _Op[_G, _H],
+        o8: _Op[_H, _I],
+        o9: _Op[_I, _J],
+        o10: _Op[_J, _K],
+        o11: _Op[_K, _L],
+        /,
+    ) -> Crawl[_L]: ...
     @overload
-    def pipe(self, o1: _Op[T, _B], o2: _Op[_B, _C], o3: _Op[_C, _D], o4: _Op[_D, _E], o5: _Op[_E, _F], o6: _Op[_F, _G], o7: _Op[_G, _H], o8: _Op[_H, _I], o9: _Op[_I, _J], o10: _Op[_J, _K], o11: _Op[_K, _L], o12: _Op[_L, _M], /) -> Crawl[_M]: ...
-
+    def pipe(
+        self,
+        o1: _Op[T, _B],
+        o2: _Op[_B, _C],
+        o3: _Op[_C, _D],
+        o4: _Op[_D, _E],
+        o5: _Op[_E, _F],
+        o6: _Op[_F, _G],
+        o7: _Op[_G, _H],
+        o8: _Op[_H, _I],
+        o9: _Op[_I, _J],
+        o10: _Op[_J, _K],
+        o11: _Op[_K, _L],
+        o12: _Op[_L, _M],
+        /,
+    ) -> Crawl[_M]: ...
 
     @overload
     def pipe(self, *operators: Callable[[Observable[Any]], Observable[Any]]) -> Crawl[Any]: ...
@@ -152,7 +232,8 @@ class Crawl(Generic[T]):
     def pipe(self, *operators: Any) -> Crawl[Any]:
         """A crawl whose pipe goes on with `operators`: the project's, or any of reactivex.
 
-        What stands before `download` works on Requests, what stands between it and `scrape` on Responses, what follows on items.
+        What stands before `download` works on Requests, what stands between it and `scrape` on Responses, what
+        follows on items.
 
         Raises: FlowError for an order that makes no sense, TypeError for what is no operator.
         """
@@ -200,14 +281,17 @@ class Crawl(Generic[T]):
         Args:
             on_start: Called with the Run before its first request, to subscribe to its events.
 
-        Raises: what stopped the run, after the last flush; RuntimeError inside a running event loop (there, `await crawl.start()`).
+        Raises: what stopped the run, after the last flush; RuntimeError inside a running event loop (there,
+            `await crawl.start()`).
         """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             pass
         else:
-            raise RuntimeError("run() blocks, and an event loop is running here: use `await crawl.start()` or `await crawl.collect()`")
+            raise RuntimeError(
+                "run() blocks, and an event loop is running here: use `await crawl.start()` or `await crawl.collect()`"
+            )
 
         async def main() -> Summary:
             run = self.start()

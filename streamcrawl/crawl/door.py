@@ -88,7 +88,10 @@ class Door:
         self._admit(request)
 
     def again(self, again: Again) -> None:
-        """A hop or a retry: it goes back to the frontier. Only a hop is asked whether it was seen, by others than its own chain."""
+        """A hop or a retry goes back to the frontier.
+
+        Only a hop is asked whether it was seen, by others than its own chain.
+        """
         self._counts.offered.hops += 1
         request = again.next
         try:

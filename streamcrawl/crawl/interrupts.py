@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from streamcrawl.events import Notice
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def interrupting(run: Run) -> Iterator[None]:
     """SIGINT and SIGTERM end `run` in good order while the block lasts; the second of them ends it now.
 
-    Signals reach the main thread only; elsewhere, and where loops take no signal handlers (Windows), nothing is changed.
+    A callback that blocks the loop keeps it from hearing of either: the third raises KeyboardInterrupt where it stands.
+    Signals reach the main thread only; in another one nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -28,21 +30,22 @@ def interrupting(run: Run) -> Iterator[None]:
     times = 0
 
     def interrupt() -> None:
-        nonlocal times
-        times += 1
         again = times > 1
         text = "stopping now" if again else "finishing what is under way; once more to stop now"
         run.events.emit(Notice(text=f"interrupted: {text}", level="warning"))
         run.stop("interrupted", now=again)
 
-    try:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, interrupt)
-    except NotImplementedError:
-        yield
-        return
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # Not loop.add_signal_handler, whose handlers a blocked loop never runs.
+        nonlocal times
+        times += 1
+        if times > 2:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(interrupt)
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -67,7 +67,7 @@ class Nested:
         lease = Lease(self.next_id(), request, request.slot or host_of(request.url), lambda lease: None)
         lease.parent = parent
         lease.reply = run.loop.create_future()
-        wires = run._wires  # noqa: SLF001 - the run's other half
+        wires = run._wires
         assert wires is not None
         wires.stage.on_next(request.replace(lease=lease))
         return await lease.reply

@@ -264,7 +264,12 @@ class Run(RunContext):
         if not more:
             self._over.set()
             return
-        if self.tasks or self.scheduler.pending or self._paused or (not self.begin.exhausted and not self.begin.can_pull):
+        if (
+            self.tasks
+            or self.scheduler.pending
+            or self._paused
+            or (not self.begin.exhausted and not self.begin.can_pull)
+        ):
             self._arm()
             return
         if self.gatherers and (self.budget.full or self.settling.full or self.frontier.next_time() is None):
@@ -335,7 +340,7 @@ class Run(RunContext):
         self._into_scraper(lease, outcome)
 
     def refused_link(self, request: Request, reason: str) -> None:
-        """The door refused a link that has an errback; it hears of it from the loop, not within the page that yielded it."""
+        """The door refused a link that has an errback; that hears of it from the loop, not within the page."""
         if isinstance(self.page, Dropped):
             return  # yielded by an errback for what was refused: it would go round for ever
         self.working += 1
@@ -482,9 +487,9 @@ class Run(RunContext):
         if self.error is not None:
             self.reason = "failed"
         left = sum(1 for lease in self.live.values() if not lease.answered) + self.working + self.nested.abandoned
-        return Summary(
-            self.reason, self.error, seconds, self.counts, self.frontier.waiting + left, dict(self.stats)
-        )
+        return Summary(self.reason, self.error, seconds, self.counts, self.frontier.waiting + left, dict(self.stats))
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} {self.reason if self.summary else 'under way'}: {self.counts.pages} pages, {self.counts.items} items, {self.flying} in flight, {self.frontier.waiting} waiting>"
+        state = self.reason if self.summary else "under way"
+        counts = f"{self.counts.pages} pages, {self.counts.items} items"
+        return f"<Run {self.id} {state}: {counts}, {self.flying} in flight, {self.frontier.waiting} waiting>"

@@ -1,4 +1,4 @@
-"""From accepted to safe: flushing the sinks, and settling the leases whose items are safe then (DESIGN laws 5 and 7)."""
+"""From accepted to safe: flushing the sinks, and settling the leases whose items are safe then (DESIGN law 5)."""
 
 from __future__ import annotations
 

@@ -62,9 +62,9 @@ class Start:
     def wanted(self, free: int, waiting: int) -> int:
         """How many elements to ask for.
 
-        As many as there are places free; those taken before and still waiting (their host is busy) count as taken for these
-        places. Only a start that names several hosts is asked for more, up to a bound, so that one slow host at its head
-        does not keep the others idle.
+        As many as there are places free; those taken before and still waiting (their host is busy) count as taken for
+        these places. Only a start that names several hosts is asked for more, up to a bound, so that one slow host at
+        its head does not keep the others idle.
 
         Args:
             free: Places on the wire that no waiting request can take.
@@ -158,4 +158,6 @@ def checked(source: Any) -> StartSource:
         return source
     if isinstance(source, (Observable, AsyncIterable, Iterable)):
         return source
-    raise TypeError(f"a crawl starts from a URL, a Request, an iterable, an async iterable or an Observable, not {source!r}")
+    raise TypeError(
+        f"a crawl starts from a URL, a Request, an iterable, an async iterable or an Observable, not {source!r}"
+    )

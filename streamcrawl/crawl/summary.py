@@ -21,7 +21,7 @@ class Offered(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """The sum of a run, kept while it goes on: offered = responses + failed + dropped + again + waiting (+ in flight)."""
+    """The sum of a run, as it stands: offered = responses + failed + dropped + again + waiting (+ in flight)."""
 
     offered: Offered = msgspec.field(default_factory=Offered)
     pages: int = 0
@@ -87,7 +87,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """No bug, no lost storage, no error in a callback, an operator or a sink; and something was reached, if anything was tried."""
+        """No bug, no lost storage, no error in a callback, operator or sink; and something answered, if asked."""
         errors = self.counts.callback_errors + self.stats.get("items_failed", 0) + self.stats.get("operator_errors", 0)
         reached = self.counts.responses > 0 or self.counts.offered.total == self.waiting
         return self.error is None and errors == 0 and reached
@@ -100,23 +100,29 @@ class Summary(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         offered = self.counts.offered
         rate = self.pages / self.seconds if self.seconds > 0 else 0.0
+        outcomes = f"{self.responses} responses + {self.failed} failed + {self.dropped} dropped"
+        brought = f"{_many(self.pages, 'page')}, {_many(self.items, 'item')}"
         lines = [
-            f"{self.reason}: {self.pages} pages, {self.items} items in {self.seconds:.1f} s ({rate:.0f} pages/s)",
-            f"offered {offered.total} = {self.responses} responses + {self.failed} failed + {self.dropped} dropped"
-            f" + {self.again} again + {self.waiting} waiting",
+            f"{self.reason}: {brought} in {self.seconds:.1f} s ({rate:.0f} pages/s)",
+            f"offered {offered.total} = {outcomes} + {self.again} again + {self.waiting} waiting",
             f"  offered: {offered.start} start, {offered.links} links, {offered.hops} hops, {offered.nested} nested",
         ]
         if self.counts.dropped:
             reasons = sorted(self.counts.dropped.items(), key=lambda pair: -pair[1])
             lines.append("  dropped: " + ", ".join(f"{count} {reason}" for reason, count in reasons[:8]))
         trouble = {
-            "callback errors": self.counts.callback_errors,
-            "items failed": self.stats.get("items_failed", 0),
-            "items dropped": self.stats.get("items_dropped", 0),
-            "operator errors": self.stats.get("operator_errors", 0),
+            "error in callbacks": self.counts.callback_errors,
+            "error in operators": self.stats.get("operator_errors", 0),
+            "item failed": self.stats.get("items_failed", 0),
+            "item dropped": self.stats.get("items_dropped", 0),
         }
         if any(trouble.values()):
-            lines.append("  trouble: " + ", ".join(f"{count} {name}" for name, count in trouble.items() if count))
+            lines.append("  trouble: " + ", ".join(_many(count, what) for what, count in trouble.items() if count))
         if self.error is not None:
             lines.append(f"  error: {self.error}")
         return "\n".join(lines)
+
+
+def _many(count: int, what: str) -> str:
+    noun, _, rest = what.partition(" ")
+    return f"{count} {noun}{'' if count == 1 else 's'}{' ' if rest else ''}{rest}"

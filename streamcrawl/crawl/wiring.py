@@ -34,7 +34,10 @@ class Pipe:
 
 
 def sort_out(operators: tuple[Any, ...]) -> Pipe:
-    """Put operators on their edges. Raises: FlowError for an order that makes no sense, TypeError for what is no operator."""
+    """Put operators on their edges.
+
+    Raises: FlowError for an order that makes no sense, TypeError for what is no operator.
+    """
     edges: list[list[Operator]] = [[], [], []]
     download: Download | None = None
     scrape: Scrape | None = None
@@ -134,14 +137,19 @@ def _only(
     def check(element: Any) -> Any:
         if not isinstance(element, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
-            run.fail(LawBroken(f"operator {last} emitted {element!r}, a {type(element).__name__}, where the pipe goes on with a {wanted}"))
+            kind = type(element).__name__
+            run.fail(
+                LawBroken(f"operator {last} emitted {element!r}, a {kind}, where the pipe goes on with a {wanted}")
+            )
             return False
         return True
 
     return source.pipe(rx.filter(check))
 
 
-def _through(operators: tuple[Operator, ...], source: Observable[Any], edge: Edge, run: Run, before: int) -> Observable[Any]:
+def _through(
+    operators: tuple[Operator, ...], source: Observable[Any], edge: Edge, run: Run, before: int
+) -> Observable[Any]:
     for n, operator in enumerate(operators, before + 1):
         if carries_leases(operator):
             source = operator(source)

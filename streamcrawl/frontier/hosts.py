@@ -72,8 +72,9 @@ class Host:
 class HostTable:
     """All hosts with work, those that are ready first; implements `core.Hosts`.
 
-    Picking is O(log n) in the hosts. A host is in the heap `ready` (it may be asked now), in the heap `timers` (it may be asked
-    later), or in neither (no work, no free place, closed); an entry whose stamp is old is thrown away when it comes up.
+    Picking is O(log n) in the hosts. A host is in the heap `ready` (it may be asked now), in the heap `timers` (it may
+    be asked later), or in neither (no work, no free place, closed); an entry whose stamp is old is thrown away when it
+    comes up.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class HostTable:
             self.hosts[name] = found
         return found
 
-    # -- what layers may do ---------------------------------------------------------------------------------------------
+    # -- what layers may do ------------------------------------------------------------------------
 
     def slow_down(self, host: str, seconds: float) -> None:
         state = self.host(host)
@@ -153,7 +154,7 @@ class HostTable:
         self.refresh(state)
         self.opened()
 
-    # -- what the frontier does -----------------------------------------------------------------------------------------
+    # -- what the frontier does --------------------------------------------------------------------
 
     def refresh(self, host: Host) -> None:
         """Put the host where it belongs after any change to it."""
@@ -175,7 +176,13 @@ class HostTable:
                 heappush(self._ready, (host.queue[0][0], host.turn, host.stamp, host))
         elif host.later:
             heappush(self._timers, (max(host.next_at, host.later[0][0]), host.stamp, host))
-        elif not host.active and not host.counted and host.next_at <= self.now and host.name not in self._slots and host.delay == self._delay:
+        elif (
+            not host.active
+            and not host.counted
+            and host.next_at <= self.now
+            and host.name not in self._slots
+            and host.delay == self._delay
+        ):
             self.hosts.pop(host.name, None)
 
     def _account(self, host: Host) -> None:
@@ -301,7 +308,8 @@ class HostTable:
     def holders(self) -> list[str]:
         """Who holds places, or is kept from asking: for a run that does not move."""
         return [
-            f"{host.name}: {host.active} in flight, {len(host.queue) + len(host.later)} waiting" + (", closed (robots.txt)" if host.closed else "")
+            f"{host.name}: {host.active} in flight, {len(host.queue) + len(host.later)} waiting"
+            + (", closed (robots.txt)" if host.closed else "")
             for host in self.hosts.values()
             if host.active or host.closed or host.queue
         ]

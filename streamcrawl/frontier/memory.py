@@ -1,6 +1,7 @@
 """The frontier in memory: the scheduler as a backpressured source.
 
-The seam for other frontiers is the set of public methods here: `known`, `add`, `lease`, `settle`, `give_back`, `waiting`.
+The seam for other frontiers is the public side of this class: `known`, `add`, `lease`, `settle`, `give_back`,
+`next_time` and the counts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from streamcrawl.urls import canonical, digest, host_of
 
 
 def fingerprint(request: Request) -> bytes:
-    """16 bytes that two requests have in common if they ask for the same page: method, canonical URL, body, chosen headers."""
+    """16 bytes that requests for the same page have in common: of method, canonical URL, body and chosen headers."""
     url = canonical(request.url, keep_fragments=request.keep_fragments)
     if request.method == "GET" and not request.body and not request.fingerprint_headers:
         return digest(url)

@@ -12,8 +12,8 @@ from typing import Any
 def waited_for(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run `work` to its end on a loop of its own, in a thread of its own, while the caller waits.
 
-    Of its own, because `subscribe` is called inside reactivex's trampoline, which is bound to the caller's thread and would
-    keep back what the pipe schedules until `subscribe` has returned.
+    Of its own, because `subscribe` is called inside reactivex's trampoline, which is bound to the caller's thread and
+    would keep back what the pipe schedules until `subscribe` has returned.
 
     Raises: what `work` raises. Ctrl-C cancels it first.
     """

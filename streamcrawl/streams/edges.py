@@ -66,11 +66,17 @@ class OneToOne:
             if output.lease is None:
                 return output.replace(lease=request.lease)  # made from scratch, it stands for the one that came in
             if output.lease is not request.lease:
-                raise LawBroken(f"emitted {output!r} in the place of {element!r}: on this edge each input has its own output")
+                raise LawBroken(
+                    f"emitted {output!r} in the place of {element!r}: on this edge each input has its own output"
+                )
         elif isinstance(output, OUTCOMES):
             request = self.request(element)
-            if output.request is not request and (output.request.lease is None or output.request.lease is not request.lease):
-                raise LawBroken(f"emitted {output!r} in the place of {element!r}: on this edge each input has its own output")
+            if output.request is not request and (
+                output.request.lease is None or output.request.lease is not request.lease
+            ):
+                raise LawBroken(
+                    f"emitted {output!r} in the place of {element!r}: on this edge each input has its own output"
+                )
         return output
 
     def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:

@@ -63,50 +63,61 @@ class _Held:
             self._end()
 
 
+class _Exchanges:
+    """One subscription of `fetching`: the exchanges under way."""
+
+    __slots__ = ("_bring", "_completed", "_run", "_under_way", "_upper")
+
+    def __init__(self, fetch: Fetch | FetchMaker, upper: abc.ObserverBase[Outcome]) -> None:
+        self._run = running()
+        self._bring = _opened(fetch, self._run)
+        self._upper = upper
+        self._under_way = 0
+        self._completed = False
+
+    def on_next(self, request: Request) -> None:
+        if request.answer is not None:
+            self._upper.on_next(_answer(request))
+            return
+        self._under_way += 1
+        self._run.spawn(self._exchange(request))
+
+    async def _exchange(self, request: Request) -> None:
+        run = self._run
+        try:
+            await run.wire(request)
+            outcome: Outcome = _checked(await self._bring(request), request)
+        except asyncio.CancelledError as error:
+            outcome = failure("fetch", request, stray(error))
+        except Exception as error:
+            outcome = failure("fetch", request, error)
+        if isinstance(outcome, Response) and outcome.stream is not None:
+            outcome.stream = _Held(outcome.stream, run, request)
+        else:
+            run.landed(request)
+        self._upper.on_next(outcome)
+        self._under_way -= 1
+        if self._completed and not self._under_way:
+            self._upper.on_completed()
+
+    def on_completed(self) -> None:
+        self._completed = True
+        if not self._under_way:
+            self._upper.on_completed()
+
+
 def fetching(fetch: Fetch | FetchMaker) -> Stage:
-    """One task for each request; errors become `Failed`; answered requests come up as their answer, without the wire."""
+    """The Stage that calls `fetch`: one task for each request, errors become `Failed`.
+
+    Answered requests come up as their answer, without the wire.
+    """
 
     def stage(requests: Observable[Request]) -> Observable[Outcome]:
-        def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            run = running()
-            bring = _opened(fetch, run)
-            under_way = 0
-            completed = False
-
-            async def exchange(request: Request) -> None:
-                nonlocal under_way
-                try:
-                    await run.wire(request)
-                    outcome: Outcome = await bring(request)
-                    outcome = _checked(outcome, request)
-                except asyncio.CancelledError as error:
-                    outcome = failure("fetch", request, stray(error))
-                except Exception as error:
-                    outcome = failure("fetch", request, error)
-                if isinstance(outcome, Response) and outcome.stream is not None:
-                    outcome.stream = _Held(outcome.stream, run, request)
-                else:
-                    run.landed(request)
-                upper.on_next(outcome)
-                under_way -= 1
-                if completed and not under_way:
-                    upper.on_completed()
-
-            def on_next(request: Request) -> None:
-                nonlocal under_way
-                if request.answer is not None:
-                    upper.on_next(_answer(request))
-                    return
-                under_way += 1
-                run.spawn(exchange(request))
-
-            def on_completed() -> None:
-                nonlocal completed
-                completed = True
-                if not under_way:
-                    upper.on_completed()
-
-            return requests.subscribe(on_next, upper.on_error, on_completed, scheduler=scheduler)
+        def subscribe(
+            upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            exchanges = _Exchanges(fetch, upper)
+            return requests.subscribe(exchanges.on_next, upper.on_error, exchanges.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
 

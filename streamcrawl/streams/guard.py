@@ -53,13 +53,30 @@ class _Source:
         self.observers: list[abc.ObserverBase[Any]] = []
         self.observable: Observable[Any] = Observable(self._subscribe)
 
-    def _subscribe(self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def _subscribe(
+        self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
         self.observers.append(observer)
         return Disposable(lambda: self.observers.remove(observer) if observer in self.observers else None)
 
 
 class _Guard:
-    __slots__ = ("_edge", "_ended", "_error", "_input", "_inside", "_lower", "_name", "_operator", "_outputs", "_run", "_source", "_subscribing", "_upstream_done", "subscription")
+    __slots__ = (
+        "_edge",
+        "_ended",
+        "_error",
+        "_input",
+        "_inside",
+        "_lower",
+        "_name",
+        "_operator",
+        "_outputs",
+        "_run",
+        "_source",
+        "_subscribing",
+        "_upstream_done",
+        "subscription",
+    )
 
     def __init__(self, operator: Operator, name: str, edge: Edge, run: Run, lower: abc.ObserverBase[Any]) -> None:
         self._operator = declared(operator)
@@ -125,13 +142,23 @@ class _Guard:
     def _on_output(self, element: Any) -> None:
         if not self._inside:
             if self._edge.one_to_one:
-                self._run.fail(LawBroken(f"operator {self._name} emitted {element!r} with no input in hand; use ops.map_async for asynchronous work on this edge"))
+                self._run.fail(
+                    LawBroken(
+                        f"operator {self._name} emitted {element!r} with no input in hand; "
+                        "use ops.map_async for asynchronous work on this edge"
+                    )
+                )
                 return
             if self._run.extent is None:
                 self._edge.outside(self._name, self._operator.at_most_once)
         self._outputs += 1
         if self._outputs > 1 and self._edge.one_to_one:
-            self._run.fail(LawBroken(f"operator {self._name} emitted a second output, {element!r}, for {self._input!r}; on this edge each input has one"))
+            self._run.fail(
+                LawBroken(
+                    f"operator {self._name} emitted a second output, {element!r}, for {self._input!r}; "
+                    "on this edge each input has one"
+                )
+            )
             return
         if self._edge.one_to_one:
             try:
@@ -189,6 +216,7 @@ def _wrapped(name: str, error: Exception) -> OperatorError:
 
 def guard(operator: Operator, name: str, edge: Edge, run: Run) -> Operator:
     """The operator, watched: one failing element does not end the stream, nothing vanishes or appears unnoticed."""
+
     def guarded(source: Observable[Any]) -> Observable[Any]:
         def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             made = _Guard(operator, name, edge, run, lower)

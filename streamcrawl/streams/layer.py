@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable
 
-from streamcrawl.core import OUTCOMES, Again, Dropped, Failed, Layer, Outcome, Request, Run, ScrapeInput, Scraper, Stage
+from streamcrawl.core import OUTCOMES, Dropped, Failed, Layer, Outcome, Request, Run, ScrapeInput, Scraper, Stage
 from streamcrawl.errors import Drop, OperatorError, StreamcrawlError
 from streamcrawl.response import Response
 from streamcrawl.streams.context import running
@@ -42,8 +41,13 @@ class NamedLayer:
 
     def __call__(self, stage: Stage) -> Stage:
         def staged(requests: Observable[Request]) -> Observable[Outcome]:
-            def subscribe(upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-                return _subscribe(self, stage, requests, upper, scheduler)
+            def subscribe(
+                upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
+            ) -> abc.DisposableBase:
+                passing = _Passing(self, requests, upper)
+                outcomes = stage(Observable(passing.subscribe_below))
+                on_next = upper.on_next if passing.up is None else passing.on_outcome
+                return outcomes.subscribe(on_next, upper.on_error, passing.on_completed, scheduler=scheduler)
 
             return Observable(subscribe)
 
@@ -105,106 +109,109 @@ def failure(name: str, request: Request, error: Exception) -> Failed | Dropped:
 
 
 def _wrong(value: object, element: object) -> TypeError:
-    return TypeError(f"gave {value!r} for {element!r}, which is no {'request and no ' * isinstance(element, Request)}outcome")
+    wanted = "no request and no outcome" if isinstance(element, Request) else "no outcome"
+    return TypeError(f"gave {value!r} for {element!r}, which is {wanted}")
 
 
-def _subscribe(
-    named: NamedLayer,
-    stage: Stage,
-    requests: Observable[Request],
-    upper: abc.ObserverBase[Outcome],
-    scheduler: abc.SchedulerBase | None,
-) -> abc.DisposableBase:
-    run = running()
-    down, up = named.make(run)
-    pending = 0
-    """Awaitables under way. Completion waits for them: below for those going down, above for all."""
-    finished: list[Callable[[], None]] = []
+class _Passing:
+    """One subscription of a layer: requests pass down through it, outcomes up."""
 
-    def failed(element: Request | Outcome, error: Exception) -> Failed | Dropped:
-        if isinstance(element, Response) and element.stream is not None:
-            run.spawn(closed(element.stream))
-        return failure(named.name, element if isinstance(element, Request) else element.request, error)
+    __slots__ = ("_ends", "_lower", "_name", "_pending", "_requests", "_run", "_upper", "down", "up")
 
-    def later(result: Awaitable[Any], element: Request | Outcome, go: Callable[[Any], None]) -> None:
-        nonlocal pending
-        if not isinstance(result, Awaitable):
-            go(failed(element, _wrong(result, element)))
+    def __init__(self, named: NamedLayer, requests: Observable[Request], upper: abc.ObserverBase[Outcome]) -> None:
+        self._name = named.name
+        self._run = running()
+        self.down, self.up = named.make(self._run)
+        self._requests = requests
+        self._upper = upper
+        self._lower: abc.ObserverBase[Request] = upper  # type: ignore[assignment]  # until the stage below subscribes
+        self._pending = 0
+        """Awaitables under way. Completion waits for them."""
+        self._ends: list[Callable[[], None]] = []
+
+    def subscribe_below(
+        self, lower: abc.ObserverBase[Request], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        self._lower = lower
+        on_next = lower.on_next if self.down is None else self._on_request
+        return self._requests.subscribe(
+            on_next, lower.on_error, lambda: self._when_idle(lower.on_completed), scheduler=scheduler
+        )
+
+    def _on_request(self, request: Request) -> None:
+        if request.answer is not None:
+            self._lower.on_next(request)
             return
-        pending += 1
+        try:
+            result = cast(Down, self.down)(request)
+        except Exception as error:
+            result = self._failed(request, error)
+        if isinstance(result, Request):
+            self._lower.on_next(result)
+        elif isinstance(result, OUTCOMES):
+            self._upper.on_next(result)
+        else:
+            self._later(result, request)
 
-        async def wait() -> None:
-            nonlocal pending
-            try:
-                value = await result
-                if not isinstance(value, OUTCOMES) and not (isinstance(value, Request) and isinstance(element, Request)):
-                    value = failed(element, _wrong(value, element))
-            except asyncio.CancelledError as error:
-                value = failed(element, stray(error))
-            except Exception as error:
-                value = failed(element, error)
-            pending -= 1
-            go(value)
-            if pending == 0:
-                for end in tuple(finished):
-                    finished.remove(end)
-                    end()
+    def on_outcome(self, outcome: Outcome) -> None:
+        try:
+            result = cast(Up, self.up)(outcome)
+        except Exception as error:
+            result = self._failed(outcome, error)
+        if isinstance(result, OUTCOMES):
+            self._upper.on_next(result)
+        else:
+            self._later(result, outcome)
 
-        unawaited(run.spawn(wait()), result)
+    def _go(self, result: Request | Outcome) -> None:
+        if isinstance(result, Request):
+            self._lower.on_next(result)
+        else:
+            self._upper.on_next(result)
 
-    def when_idle(end: Callable[[], None]) -> None:
-        if pending:
-            finished.append(end)
+    def _failed(self, element: Request | Outcome, error: Exception) -> Failed | Dropped:
+        if isinstance(element, Response) and element.stream is not None:
+            self._run.spawn(closed(element.stream))
+        return failure(self._name, element if isinstance(element, Request) else element.request, error)
+
+    def on_completed(self) -> None:
+        self._when_idle(self._upper.on_completed)
+
+    def _when_idle(self, end: Callable[[], None]) -> None:
+        if self._pending:
+            self._ends.append(end)
         else:
             end()
 
-    def subscribe_below(lower: abc.ObserverBase[Request], scheduler_: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        def go(result: Request | Outcome) -> None:
-            if isinstance(result, Request):
-                lower.on_next(result)
-            else:
-                upper.on_next(result)
+    def _later(self, result: Any, element: Request | Outcome) -> None:
+        if not isinstance(result, Awaitable):
+            self._go(self._failed(element, _wrong(result, element)))
+            return
+        self._pending += 1
+        unawaited(self._run.spawn(self._wait(result, element)), result)
 
-        def on_request(request: Request) -> None:
-            if request.answer is not None:
-                lower.on_next(request)
-                return
-            try:
-                result = cast(Down, down)(request)
-            except Exception as error:
-                result = failed(request, error)
-            if isinstance(result, Request):
-                lower.on_next(result)
-            elif isinstance(result, (Response, Failed, Dropped, Again)):
-                upper.on_next(result)
-            else:
-                later(result, request, go)
-
-        on_next = on_request if down is not None else lower.on_next
-        return requests.subscribe(on_next, lower.on_error, lambda: when_idle(lower.on_completed), scheduler=scheduler_)
-
-    def on_outcome(outcome: Outcome) -> None:
+    async def _wait(self, result: Awaitable[Any], element: Request | Outcome) -> None:
         try:
-            result = cast(Up, up)(outcome)
+            value = await result
+            if not isinstance(value, OUTCOMES) and not (isinstance(value, Request) and isinstance(element, Request)):
+                value = self._failed(element, _wrong(value, element))
+        except asyncio.CancelledError as error:
+            value = self._failed(element, stray(error))
         except Exception as error:
-            result = failed(outcome, error)
-        if isinstance(result, (Response, Failed, Dropped, Again)):
-            upper.on_next(result)
-        else:
-            later(result, outcome, upper.on_next)
-
-    on_next = on_outcome if up is not None else upper.on_next
-    below = stage(Observable(subscribe_below))
-    return CompositeDisposable(
-        below.subscribe(on_next, upper.on_error, lambda: when_idle(upper.on_completed), scheduler=scheduler)
-    )
+            value = self._failed(element, error)
+        self._pending -= 1
+        self._go(value)
+        if self._pending == 0:
+            ends, self._ends = self._ends, []
+            for end in ends:
+                end()
 
 
 Input: TypeAlias = Callable[[ScrapeInput], ScrapeInput]
 """What goes into the callback; a Failed or Dropped instead of a Response goes to the errback."""
 
 Output: TypeAlias = Callable[[Any, ScrapeInput], Any]
-"""(an item or a Request that the callback yielded, the input it was yielded for) -> it, changed or not; None: swallowed.
+"""(an item or Request that the callback yielded, the input it was yielded for) -> it, changed or not; None: swallowed.
 
 Raise `Drop(reason)` to drop it and have it counted.
 """

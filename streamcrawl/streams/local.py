@@ -57,7 +57,12 @@ class LocalRun(RunContext):
 
     async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
         if not self.requests.observers:
-            return Failed(request, FlowError(f"{request.url}: there is no download() here to fetch it with; put the operator into a crawl"))
+            return Failed(
+                request,
+                FlowError(
+                    f"{request.url}: there is no download() here to fetch it with; put the operator into a crawl"
+                ),
+            )
         while True:
             lease = self._lease(request)
             lease.reply = self.loop.create_future()
@@ -157,9 +162,8 @@ async def _run_out(
 
     try:
         token = RUN.set(run)
-        subscription.add(
-            operator(Observable(subscribe_source)).subscribe(lower.on_next, run.fail, completed, scheduler=run.scheduler)
-        )
+        outputs = operator(Observable(subscribe_source))
+        subscription.add(outputs.subscribe(lower.on_next, run.fail, completed, scheduler=run.scheduler))
         await run.idle.wait()
         if run.error is not None:
             lower.on_error(run.error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from reactivex import abc, typing
@@ -26,7 +26,7 @@ class RunScheduler(PeriodicScheduler):
 
     @property
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self._now(), tz=timezone.utc)
+        return datetime.fromtimestamp(self._now(), tz=UTC)
 
     def schedule(self, action: typing.ScheduledAction[_State], state: _State | None = None) -> abc.DisposableBase:
         return self.invoke_action(action, state=state)
@@ -64,6 +64,6 @@ class RunScheduler(PeriodicScheduler):
     ) -> abc.DisposableBase:
         due: Any = self.to_datetime(duetime)
         if due.tzinfo is None:
-            due = due.replace(tzinfo=timezone.utc)
+            due = due.replace(tzinfo=UTC)
         wait: timedelta = due - self.now
         return self.schedule_relative(wait, action, state)

@@ -52,7 +52,9 @@ class Scraping:
         page = Page(input, extent.leases[0] if extent is not None and extent.leases else None)
         self._open += 1
         request: Request = input.request  # type: ignore[union-attr]  # Start has none and is not sent yet
-        function = (request.callback or self._callback) if isinstance(input, Response) else (request.errback or self._errback)
+        function = (
+            (request.callback or self._callback) if isinstance(input, Response) else (request.errback or self._errback)
+        )
         if function is None:
             self._done(page, None)
             return

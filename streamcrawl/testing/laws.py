@@ -18,7 +18,7 @@ LEFT = "law 8: nothing outlives its subscription"
 CHANCE = "law 9: time and chance come from the run"
 
 
-class ContractBroken(AssertionError):  # noqa: N818 - it is a verdict
+class ContractBroken(AssertionError):
     """A law was broken. The text names `law`, `subject` (the layer, operator or sink) and `element`, if it was one."""
 
     def __init__(self, law: str, subject: str, what: str, *, element: object = None, scenario: str = "") -> None:

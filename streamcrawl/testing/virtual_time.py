@@ -26,7 +26,7 @@ START = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
 """The date on which virtual time begins, in seconds since the epoch."""
 
 
-class Deadlock(RuntimeError):  # noqa: N818 - the field's name for it
+class Deadlock(RuntimeError):
     """Nothing can move any more: the text lists the tasks that wait, and where."""
 
     def __init__(self, why: str, tasks: set[asyncio.Task[Any]]) -> None:

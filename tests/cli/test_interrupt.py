@@ -91,7 +91,7 @@ def test_twice_stops_now_and_keeps_what_there_is(begin: Begin, write_flow: Calla
         assert held.answered == 1
     assert process.returncode == 130
     assert "interrupted: stopping now" in rest
-    assert "interrupted: 1 pages, 1 items" in rest
+    assert "interrupted: 1 page, 1 item" in rest
     assert "Traceback" not in rest
     assert json.loads((folder / "items.jsonl").read_text())["page"] == "Page 0"
 

@@ -1,10 +1,10 @@
-"""Demand flows backwards: nothing is taken, sent or asked for faster than what follows can take it (DESIGN laws 5, 6)."""
+"""Demand flows backwards: nothing is taken, sent or asked for faster than what follows can take it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -147,7 +147,9 @@ def test_pages_stop_at_the_memory_ceiling_while_a_sink_stalls() -> None:
             for _ in range(20):
                 yield {"url": response.url}
 
-        flow = Crawl(starts, memory="64MB", concurrency=4).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(parse), sink)
+        flow = Crawl(starts, memory="64MB", concurrency=4).pipe(
+            ops.download(*BARE, fetch=fetch), ops.scrape(parse), sink
+        )
         run = flow.start()
         await asyncio.sleep(500.0)
         assert run.budget.used <= run.budget.limit + 4 * 7_000_000
@@ -182,7 +184,9 @@ def test_a_batch_is_full_when_nothing_hurries_it() -> None:
 def test_a_batch_waits_no_longer_than_its_seconds() -> None:
     starts = [f"http://a.test/{n}" for n in range(6)]
     fetch = FakeFetch(dict.fromkeys(starts, page()), latency=10.0)
-    flow = Crawl(starts, concurrency=1).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(one_item), ops.batch(100, 25.0))
+    flow = Crawl(starts, concurrency=1).pipe(
+        ops.download(*BARE, fetch=fetch), ops.scrape(one_item), ops.batch(100, 25.0)
+    )
     assert [len(each) for each in run_virtual(flow.collect())] == [3, 3]
 
 
@@ -194,7 +198,7 @@ def test_the_delay_is_kept_between_requests_to_one_host() -> None:
     for host in ("a", "b"):
         times = [at for at, request in fetch.log if f"//{host}.test" in request.url]
         assert len(times) == 6
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         assert min(gaps) == pytest.approx(2.0)
         assert max(gaps) == pytest.approx(2.0)
 
@@ -202,7 +206,9 @@ def test_the_delay_is_kept_between_requests_to_one_host() -> None:
 def test_a_slot_has_its_own_pace() -> None:
     starts = [Request(f"http://{n}.test/", slot="shared") for n in range(6)]
     fetch = FakeFetch({request.url: page() for request in starts}, latency=1.0)
-    flow = Crawl(starts, slots={"shared": Slot(concurrency=2)}).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(one_item))
+    flow = Crawl(starts, slots={"shared": Slot(concurrency=2)}).pipe(
+        ops.download(*BARE, fetch=fetch), ops.scrape(one_item)
+    )
     assert len(run_virtual(flow.collect())) == 6
     assert fetch.most == 2
 
@@ -214,9 +220,7 @@ def test_no_host_holds_more_than_its_share_while_places_are_short() -> None:
 
     def pages_of_the_nine(slow: bool) -> int:
         starts, _ = started(slow)
-        fetch = FakeFetch(
-            dict.fromkeys(starts, page()), latency=lambda request: 5.0 if "slow" in request.url else 0.1
-        )
+        fetch = FakeFetch(dict.fromkeys(starts, page()), latency=lambda request: 5.0 if "slow" in request.url else 0.1)
         flow = Crawl(starts, concurrency=80, per_host=80).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(one_item))
 
         async def main() -> int:
@@ -240,7 +244,9 @@ def test_a_nested_fetch_never_waits_for_what_its_parent_holds() -> None:
         return {"url": response.url, "detail": detail.url}
 
     starts = [f"http://a.test/{n}" for n in range(8)]
-    fetch = FakeFetch({"/": page(), **{f"/{n}": page() for n in range(8)}, **{f"/detail{n}": page() for n in range(8)}}, latency=1.0)
+    fetch = FakeFetch(
+        {"/": page(), **{f"/{n}": page() for n in range(8)}, **{f"/detail{n}": page() for n in range(8)}}, latency=1.0
+    )
     flow = Crawl(starts, concurrency=1, per_host=1).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(with_details))
 
     async def main() -> None:
@@ -256,7 +262,9 @@ def test_a_nested_fetch_never_waits_for_what_its_parent_holds() -> None:
 
 def test_robots_txt_is_a_gate_and_goes_through_the_same_layers() -> None:
     starts = [f"http://a.test/{n}" for n in range(10)]
-    fetch = FakeFetch({"/robots.txt": page("User-agent: *\nDisallow: /3"), **dict.fromkeys(starts, page())}, latency=1.0)
+    fetch = FakeFetch(
+        {"/robots.txt": page("User-agent: *\nDisallow: /3"), **dict.fromkeys(starts, page())}, latency=1.0
+    )
     flow = Crawl(starts, concurrency=10, per_host=10).pipe(ops.download(fetch=fetch), ops.scrape(one_item))
 
     async def main() -> None:
@@ -273,7 +281,6 @@ def test_robots_txt_is_a_gate_and_goes_through_the_same_layers() -> None:
 def test_items_of_reactivex_operators_keep_their_lease() -> None:
     sink = Slow(1.0)
     starts = [f"http://a.test/{n}" for n in range(4)]
-
 
     fetch = FakeFetch(dict.fromkeys(starts, page()))
     flow = Crawl(starts).pipe(

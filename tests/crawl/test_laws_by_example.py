@@ -32,7 +32,9 @@ def parse(response: Response) -> Iterator[Any]:
     yield from response.follow_all(css="a")
 
 
-async def crawl(start: Any, *, requests: tuple[Op, ...] = (), outcomes: tuple[Op, ...] = (), items: tuple[Op, ...] = ()) -> tuple[Summary, list[Any], list[Event]]:
+async def crawl(
+    start: Any, *, requests: tuple[Op, ...] = (), outcomes: tuple[Op, ...] = (), items: tuple[Op, ...] = ()
+) -> tuple[Summary, list[Any], list[Event]]:
     """Run the site through operators on its edges; gives the summary, what came out, and the events."""
     fetch = FakeFetch(SITE, latency=1.0)
     download = ops.download(*ops.default_layers(robots_txt=None, retry=None), fetch=fetch)

@@ -77,7 +77,9 @@ def test_pause_and_resume() -> None:
     run_virtual(main())
 
 
-@pytest.mark.parametrize(("limit", "reason"), [("limit_pages", "limit of 7 pages"), ("limit_items", "limit of 7 items")])
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("limit_pages", "limit of 7 pages"), ("limit_items", "limit of 7 items")]
+)
 def test_limits_are_exact(limit: str, reason: str) -> None:
     async def main() -> None:
         flow, _ = chain(**{limit: 7})
@@ -254,7 +256,9 @@ def test_errbacks_get_failures_refusals_and_statuses_alike() -> None:
 
     fetch = FakeFetch({"/robots.txt": page("User-agent: *\nDisallow: /no"), "/down": ConnectError("refused")})
     starts = [f"http://a.test/{path}" for path in ("no", "down", "missing")]
-    flow = Crawl(starts).pipe(ops.download(*ops.default_layers(retry=None), fetch=fetch), ops.scrape(lambda _: None, errback=errback))
+    flow = Crawl(starts).pipe(
+        ops.download(*ops.default_layers(retry=None), fetch=fetch), ops.scrape(lambda _: None, errback=errback)
+    )
     told = {item["url"].rpartition("/")[2]: item["what"] for item in run_virtual(flow.collect())}
     assert told == {"no": "robots.txt", "down": "ConnectError", "missing": "HttpError"}
 
@@ -293,7 +297,9 @@ def test_inline_fetch_goes_through_the_same_layers_and_raises_what_failed() -> N
             except Exception as error:
                 yield {"error": type(error).__name__, "text": str(error)}
 
-    flow = Crawl("http://a.test/").pipe(ops.download(*ops.default_layers(retry=None), fetch=fetch), ops.scrape(callback))
+    flow = Crawl("http://a.test/").pipe(
+        ops.download(*ops.default_layers(retry=None), fetch=fetch), ops.scrape(callback)
+    )
     items = run_virtual(flow.collect())
     assert items[0] == {"text": "there"}
     assert items[1] == {"error": "Drop", "text": "robots.txt"}
@@ -301,7 +307,7 @@ def test_inline_fetch_goes_through_the_same_layers_and_raises_what_failed() -> N
 
 
 def test_what_makes_no_sense_is_told_when_it_is_built() -> None:
-    with pytest.raises(InvalidURL, match="'quotes'.*it is relative"):
+    with pytest.raises(InvalidURL, match=r"'quotes'.*it is relative"):
         Crawl("quotes")
     with pytest.raises(InvalidURL, match=r"http://\[::1"):
         Crawl(["http://a.test/", "http://[::1"])
@@ -340,6 +346,7 @@ def test_a_start_that_breaks_off_stops_the_run_in_good_order() -> None:
 
 def test_an_observable_may_be_the_start() -> None:
     fetch = FakeFetch(CHAIN, latency=1.0)
+
     async def main() -> None:
         timed = reactivex.interval(2.0, scheduler=AsyncIOScheduler(asyncio.get_running_loop())).pipe(
             rx.take(4), rx.map(lambda n: f"http://a.test/{n}")

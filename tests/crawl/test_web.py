@@ -1,4 +1,4 @@
-"""Whole crawls of generated webs, in virtual time: whatever the interleaving, the result is the one computed directly."""
+"""Whole crawls of generated webs, in virtual time: in any interleaving, the result is the one computed directly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def parse(page: Response) -> Iterator[Any]:
     yield from page.follow_all(css="a")
 
 
-async def crawl(web: Web, seed: int, concurrency: int, per_host: int, scope: str) -> tuple[Summary, list[str], FakeFetch]:
+async def crawl(
+    web: Web, seed: int, concurrency: int, per_host: int, scope: str
+) -> tuple[Summary, list[str], FakeFetch]:
     random = Random(seed)
     fetch = web.fetch(latency=lambda _: random.choice((0.0, 0.1, 1.0, 7.0)))
     flow = Crawl(web.start, concurrency=concurrency, per_host=per_host, scope=scope, seed=seed).pipe(

@@ -393,7 +393,7 @@ class _Site(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as http.server has it
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 

@@ -1,0 +1,304 @@
+"""The Response: reading it, selecting from it, going on from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcrawl import Headers, Request, Response, StreamcrawlError
+from streamcrawl.errors import InvalidURL, TruncatedBody
+from streamcrawl.testing import Chunks
+
+URL = "http://a.test/dir/page?x=1#part"
+XHTML = (
+    b'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "x">'
+    b'<html xmlns="http://www.w3.org/1999/xhtml"><head><title>T\xc3\xa4</title></head>'
+    b'<body><a href="/1">one</a><br></body></html>'
+)
+RSS = b"<?xml version='1.0'?><rss><channel><link>http://a.test/</link><item><Title>One</Title></item></channel></rss>"
+LINKS = b"""
+<a href="/1">one</a> <a href=" two "></a> <a name="none">no link</a> <area href="//b.test/3">
+<link rel="next" href="?page=2"> <img src="a.png"> <a href="http://[">broken</a> <a href="">here</a>
+"""
+
+
+def html(body: bytes | str, url: str = URL, content_type: str = "text/html; charset=utf-8", **options: Any) -> Response:
+    raw = body if isinstance(body, bytes) else body.encode()
+    return Response(url, headers=Headers({"Content-Type": content_type}), body=raw, **options)
+
+
+# -- what it is ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_made_by_hand_has_a_request_of_its_own() -> None:
+    response = Response("http://a.test/")
+    assert (response.status, response.body, response.request.url) == (200, b"", "http://a.test/")
+    assert response.meta is response.request.meta
+    assert repr(response) == "<Response 200 http://a.test/>"
+
+
+def test_replace_changes_a_copy_and_keeps_the_rest() -> None:
+    request = Request("http://a.test/", meta={"n": 1})
+    options: dict[str, Any] = {
+        "flags": ("cached",),
+        "protocol": "HTTP/2",
+        "ip_address": "127.0.0.1",
+        "latency": 0.5,
+        "wire_size": 7,
+    }
+    response = Response("http://a.test/", 404, Headers({"A": "1"}), b"body", request, encoding="cp1251", **options)
+    copy = response.replace(status=200)
+    assert (copy.status, response.status) == (200, 404)
+    for name, value in {**options, "url": request.url, "body": b"body", "request": request, "encoding": "cp1251"}.items():
+        assert getattr(copy, name) == value, name
+    assert copy.headers == Headers({"A": "1"})
+    assert copy.meta == {"n": 1}
+
+
+def test_a_copy_with_another_body_is_read_anew() -> None:
+    response = html("<title>one</title>")
+    assert response.css("title::text").get() == "one"
+    assert response.replace(body=b"<title>two</title>").css("title::text").get() == "two"
+    moved = response.replace(url="http://b.test/x/")
+    assert (response.urljoin("y"), moved.urljoin("y")) == ("http://a.test/dir/y", "http://b.test/x/y")
+
+
+# -- characters ---------------------------------------------------------------------------------------------------------
+
+
+def test_text_goes_by_content_type_and_encoding_tells_how() -> None:
+    response = html("Привет".encode("cp1251"), content_type="text/html; charset=windows-1251")
+    assert (response.text, response.encoding) == ("Привет", "cp1251")
+    assert html("Привет".encode("koi8-r"), encoding="koi8-r").text == "Привет"
+
+
+@given(st.binary(max_size=300), st.sampled_from(["text/html", "text/xml", "application/json", "text/plain", "", ";;", "a/b/c"]))
+def test_no_bytes_make_reading_or_selecting_raise(body: bytes, content_type: str) -> None:
+    response = html(body, content_type=content_type)
+    assert isinstance(response.text, str)
+    assert response.kind in ("html", "xml", "json", "text")
+    if response.kind == "json":
+        assert isinstance(response.jmespath("a").getall(), list)
+    else:
+        assert isinstance(response.css("a::attr(href)").getall(), list)
+        assert all(isinstance(request, Request) for request in response.follow_all(css="a"))
+
+
+# -- what it is parsed as -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "kind"),
+    [
+        ("text/html", XHTML, "html"),
+        ("TEXT/HTML; charset=utf-8", RSS, "html"),
+        ("application/xhtml+xml", XHTML, "html"),
+        ("", XHTML, "html"),
+        ("text/plain", XHTML, "html"),
+        ("text/xml", RSS, "xml"),
+        ("application/rss+xml; charset=utf-8", RSS, "xml"),
+        ("", RSS, "xml"),
+        ("application/octet-stream", b"\xef\xbb\xbf  " + RSS, "xml"),
+        ("application/json", b"[]", "json"),
+        ("application/ld+json", b"{}", "json"),
+        ("", b' \n{"a": 1}', "json"),
+        ("text/plain", b"[1]", "json"),
+        ("text/html", b"{not json}", "html"),
+        ("text/css", b"a {}", "text"),
+        ("", b"just text", "html"),
+        ("", b"", "html"),
+    ],
+)
+def test_the_kind_goes_by_content_type_and_then_by_the_body(content_type: str, body: bytes, kind: str) -> None:
+    assert html(body, content_type=content_type).kind == kind
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/xhtml+xml", ""])
+def test_xhtml_with_an_xml_line_is_parsed_as_html(content_type: str) -> None:
+    response = html(XHTML, content_type=content_type)
+    assert response.css("title::text").get() == "Tä"
+    assert response.xpath("//a/@href").getall() == ["/1"]
+    assert [request.url for request in response.follow_all(css="a")] == ["http://a.test/1"]
+
+
+def test_xml_keeps_the_case_of_names_and_what_html_would_swallow() -> None:
+    response = html(RSS, content_type="application/rss+xml")
+    assert response.xpath("//Title/text()").getall() == ["One"]
+    assert response.css("channel > link::text").getall() == ["http://a.test/"]
+
+
+def test_json_is_read_whole_or_by_jmespath() -> None:
+    response = html('{"items": [{"n": 1}, {"n": 2}], "ä": "ü"}', content_type="application/json")
+    assert response.json()["ä"] == "ü"
+    assert response.jmespath("items[].n").getall() == [1, 2]
+    assert html(b"\xef\xbb\xbf[1]", content_type="application/json").json() == [1]
+    with pytest.raises(ValueError, match="line 1 column 2"):
+        html("{", content_type="application/json").json()
+
+
+def test_xpath_takes_variables_and_the_page_is_parsed_once() -> None:
+    response = html("<p id=a>A</p><p id=b>B</p>")
+    assert response.xpath("//p[@id=$id]/text()", id="b").get() == "B"
+    assert response.selector is response.selector
+
+
+# -- going on -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "joined"),
+    [
+        ("", "http://a.test/dir/next"),
+        ('<base href="http://b.test/x/">', "http://b.test/x/next"),
+        ('<BASE target=_top HREF="/other/">', "http://a.test/other/next"),
+        ('<!-- <base href="http://b.test/"> -->', "http://a.test/dir/next"),
+        ("<base target=_top>", "http://a.test/dir/next"),
+    ],
+)
+def test_links_are_joined_with_the_pages_base(head: str, joined: str) -> None:
+    response = html(f"<html><head>{head}</head><body><a href='next'>")
+    assert response.urljoin("next") == joined
+    assert response.follow("next").url == joined
+    assert [request.url for request in response.follow_all(css="a")] == [joined]
+
+
+def test_a_base_in_what_is_no_html_does_not_count() -> None:
+    response = html('{"x": "<base href=\'http://b.test/\'>"}', content_type="application/json")
+    assert response.urljoin("y") == "http://a.test/dir/y"
+
+
+def test_urljoin_says_what_cannot_be_joined() -> None:
+    with pytest.raises(InvalidURL, match=r"'http://\['"):
+        html("").urljoin("http://[")
+    assert html("").urljoin("#top") == "http://a.test/dir/page?x=1#top"
+
+
+@dataclass
+class Link:
+    url: str
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        (lambda page: "/1", "http://a.test/1"),
+        (lambda page: page.css("a")[0], "http://a.test/1"),
+        (lambda page: page.css("a::attr(href)")[1], "http://a.test/dir/two"),
+        (lambda page: page.xpath("//area")[0], "http://b.test/3"),
+        (lambda page: page.css("link")[0], "http://a.test/dir/page?page=2"),
+        (lambda page: page.css("img")[0], "http://a.test/dir/a.png"),
+        (lambda page: page.xpath("//a")[0].root, "http://a.test/1"),
+        (lambda page: Link("y"), "http://a.test/dir/y"),
+        (lambda page: Request("http://c.test/"), "http://c.test/"),
+    ],
+    ids=["str", "a", "attribute", "area", "link", "img", "lxml", "object", "request"],
+)
+def test_follow_takes_whatever_has_a_link(target: Callable[[Response], Any], url: str) -> None:
+    assert html(LINKS).follow(target(html(LINKS))).url == url
+
+
+@pytest.mark.parametrize(
+    "target", [lambda page: None, lambda page: 3, lambda page: page.css("a[name]")[0]], ids=["None", "number", "no href"]
+)
+def test_follow_says_what_holds_no_link(target: Callable[[Response], Any]) -> None:
+    with pytest.raises(ValueError, match="no link in"):
+        html(LINKS).follow(target(html(LINKS)))
+
+
+def test_follow_passes_options_on_and_keeps_the_site() -> None:
+    def parse(response: Response) -> None: ...
+
+    page = html(LINKS, request=Request(URL, site="http://a.test", meta={"secret": 1}, headers=Headers({"Cookie": "x"})))
+    request = page.follow("/1", callback=parse, priority=3, cb_kwargs={"n": 1}, method="POST", body=b"x")
+    assert (request.callback, request.priority, request.cb_kwargs, request.method) == (parse, 3, {"n": 1}, "POST")
+    assert request.site == "http://a.test"
+    assert (request.meta, request.headers.pairs()) == ({}, ())
+    assert {each.priority for each in page.follow_all(css="a", priority=7)} == {7}
+    assert {each.site for each in page.follow_all(css="a", priority=7)} == {"http://a.test"}
+    assert {each.site for each in page.follow_all(css="a")} == {"http://a.test"}
+
+
+FOUND = ["http://a.test/1", "http://a.test/dir/two", "http://[", "http://a.test/dir/page?x=1"]
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {"css": "a"},
+        {"css": "a::attr(href)"},
+        {"xpath": "//a"},
+        {"xpath": "//a/@href"},
+        {"xpath": "//a[@href]/@href"},
+        {"targets": ["/1", " two ", "http://[", ""]},
+    ],
+    ids=str,
+)
+def test_follow_all_gives_every_link_in_order_and_the_broken_as_they_stand(ways: dict[str, Any]) -> None:
+    assert [request.url for request in html(LINKS).follow_all(**ways)] == FOUND
+    assert [request.url for request in html(LINKS).follow_all(**ways, priority=1)] == FOUND
+
+
+@pytest.mark.parametrize(
+    ("css", "urls"),
+    [
+        ("img", ["http://a.test/dir/a.png"]),
+        ("link[rel=next], area", ["http://b.test/3", "http://a.test/dir/page?page=2"]),
+        ("a, img", [*FOUND[:2], "http://a.test/dir/a.png", *FOUND[2:]]),
+        ("video", []),
+    ],
+)
+def test_follow_all_takes_href_or_src(css: str, urls: list[str]) -> None:
+    assert [request.url for request in html(LINKS).follow_all(css=css)] == urls
+
+
+def test_follow_all_takes_selectors() -> None:
+    page = html(LINKS)
+    assert [request.url for request in page.follow_all(page.css("a[href*=t]"))] == FOUND[1:3]
+    assert [request.url for request in page.follow_all(page.css("a::attr(href)"))] == FOUND
+    assert list(page.follow_all([])) == []
+
+
+@pytest.mark.parametrize("ways", [{}, {"css": "a", "xpath": "//a"}, {"targets": [], "css": "a"}], ids=str)
+def test_follow_all_takes_one_way_to_say_which(ways: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="one of: targets, css, xpath"):
+        html(LINKS).follow_all(**ways)
+
+
+# -- streamed -----------------------------------------------------------------------------------------------------------
+
+
+def streamed(chunks: Chunks) -> Response:
+    return Response(URL, headers=Headers({"Content-Type": "text/html"}), stream=chunks)
+
+
+def test_a_streamed_body_is_read_once_and_kept() -> None:
+    response = streamed(Chunks(b"<title>x</title>" * 3, size=5))
+    assert asyncio.run(response.read()) == b"<title>x</title>" * 3
+    assert asyncio.run(response.read()) == response.body
+    assert (response.stream, response.size) == (None, 48)
+    assert response.css("title::text").get() == "x"
+
+
+@pytest.mark.parametrize("ask", [lambda r: r.body, lambda r: r.text, lambda r: r.css("a"), lambda r: r.json()])
+def test_a_streamed_body_that_was_not_read_says_so(ask: Callable[[Response], Any]) -> None:
+    with pytest.raises(StreamcrawlError, match=r"the body of http://a\.test/dir/page\S* is streamed: .*await response\.read"):
+        ask(streamed(Chunks(b"x")))
+
+
+def test_a_streamed_body_can_be_followed_from_before_it_is_read() -> None:
+    assert streamed(Chunks(b"x")).follow("/y").url == "http://a.test/y"
+
+
+def test_a_stream_that_breaks_tells_its_reader_and_is_not_taken_for_whole() -> None:
+    response = streamed(Chunks(b"x" * 30, size=10, error=TruncatedBody("it broke off")))
+    with pytest.raises(TruncatedBody, match="it broke off"):
+        asyncio.run(response.read())
+    assert response.stream is not None
+    with pytest.raises(StreamcrawlError, match="is streamed"):
+        _ = response.body

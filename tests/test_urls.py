@@ -1,0 +1,222 @@
+"""URLs: normal form, joining, hosts, and what two URLs of one page have in common."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from streamcrawl.errors import InvalidURL
+from streamcrawl.urls import (
+    Base,
+    canonical,
+    digest,
+    host_of,
+    hostname_of,
+    normalize,
+    registrable_domain,
+    scheme_of,
+    without_fragment,
+)
+
+texts = st.text(
+    st.characters(exclude_categories=("Cs",)) | st.sampled_from(list("/?#&=%@:[].ab1 \t\n\\\u00e4")), max_size=30
+)
+urls = st.builds(
+    "{}{}{}{}{}".format,
+    st.sampled_from(["http://", "HTTPS://", "http://user:pass@", "http:", "file:///", "data:", "mailto:", "", "//"]),
+    st.sampled_from(
+        ["a.test", "B.Test", "a.test:80", "a.test:443", "b.test:8080", "[::1]", "127.0.0.1", "bücher.test"]
+    ),
+    st.sampled_from(["", "/", "/a/../b", "/%7e"]) | texts.map(lambda text: "/" + text),
+    st.sampled_from(["", "?", "?b=2&a=1", "?&&", "?a=%20&a"]) | texts.map(lambda text: "?" + text),
+    st.sampled_from(["", "#", "#part"]) | texts.map(lambda text: "#" + text),
+)
+
+
+def normal(url: str) -> str:
+    try:
+        return normalize(url)
+    except InvalidURL:
+        assume(False)
+        raise
+
+
+@given(st.one_of(urls, texts))
+def test_normalize_gives_a_url_or_invalid_url(url: str) -> None:
+    try:
+        first = normalize(url)
+    except InvalidURL as error:
+        assert repr(url) in str(error)
+        assert error.url == url
+    else:
+        assert normalize(first) == first
+        assert first.isascii()
+        assert scheme_of(first) == first.partition(":")[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("url", "normalized"),
+    [
+        ("HTTP://EXAMPLE.com", "http://example.com/"),
+        (" https://example.com:443/a/../b?x y#z ", "https://example.com/b?x%20y#z"),
+        ("http://bücher.example/ä", "http://xn--bcher-kva.example/%C3%A4"),
+        ("http://0x7f.1/", "http://127.0.0.1/"),
+        ("http://[::0001]:80/", "http://[::1]/"),
+        ("http:\\\\a.test\\b", "http://a.test/b"),
+        ("file:///etc/../a", "file:///a"),
+    ],
+)
+def test_normalize_writes_urls_as_browsers_do(url: str, normalized: str) -> None:
+    assert normalize(url) == normalized
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("quotes", "it is relative; a URL starts with a scheme"),
+        ("/path", "it is relative"),
+        ("", "it is relative"),
+        ("//a.test/", "it cannot be parsed|it is relative"),
+        ("http://", "it cannot be parsed"),
+        ("http:///", "it cannot be parsed"),
+        ("http://[::1", "it cannot be parsed"),
+        ("http://a.test:99999/", "it cannot be parsed"),
+        ("http://a b/", "it cannot be parsed"),
+        (3, "a URL is a str, not int"),
+        (None, "a URL is a str, not NoneType"),
+        (b"http://a.test/", "a URL is a str, not bytes"),
+    ],
+)
+def test_what_is_no_url_is_told_with_the_reason(url: str, why: str) -> None:
+    with pytest.raises(InvalidURL, match=why) as raised:
+        normalize(url)
+    assert repr(url) in str(raised.value)
+    assert isinstance(raised.value, ValueError)
+
+
+@given(urls, st.one_of(texts, urls))
+def test_joining_gives_a_normal_url_or_invalid_url(page: str, href: str) -> None:
+    base = Base(normal(page))
+    try:
+        joined = base.join(href)
+    except InvalidURL as error:
+        assert repr(href) in str(error)
+    else:
+        assert normalize(joined) == joined
+
+
+@given(urls)
+def test_an_absolute_url_joins_as_itself(url: str) -> None:
+    url = normal(url)
+    assert Base("http://other.test/x/y").join(url) == url
+
+
+@pytest.mark.parametrize(
+    ("href", "joined"),
+    [
+        ("c", "https://a.test/x/c"),
+        ("\n ./c?d \t", "https://a.test/x/c?d"),
+        ("../../../c", "https://a.test/c"),
+        ("//b.test", "https://b.test/"),
+        ("?q=1", "https://a.test/x/y?q=1"),
+        ("#f", "https://a.test/x/y?p=1#f"),
+        ("", "https://a.test/x/y?p=1"),
+        ("javascript:void(0)", "javascript:void(0)"),
+    ],
+)
+def test_join(href: str, joined: str) -> None:
+    assert Base("https://a.test/x/y?p=1").join(href) == joined
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "hostname"),
+    [
+        ("http://a.test/x", "http://a.test", "a.test"),
+        ("http://a.test:8080/", "http://a.test:8080", "a.test"),
+        ("https://user:pa%40ss@a.test/", "https://a.test", "a.test"),
+        ("http://[::1]:8080/x", "http://[::1]:8080", "[::1]"),
+        ("http://a.test/?x=/@b", "http://a.test", "a.test"),
+        ("http://a.test/#@b/", "http://a.test", "a.test"),
+        ("http://a.test", "http://a.test", "a.test"),
+        ("file:///a/b", "file://", ""),
+        ("data:text/html,x", "data://", ""),
+    ],
+)
+def test_the_host_has_scheme_name_and_port(url: str, host: str, hostname: str) -> None:
+    assert host_of(url) == host
+    assert hostname_of(url) == hostname
+    assert hostname_of(host) == hostname
+
+
+@given(urls)
+def test_the_host_of_a_web_url_is_one_for_all_its_pages(url: str) -> None:
+    url = normal(url)
+    assume(scheme_of(url) in ("http", "https"))
+    host = host_of(url)
+    assert "@" not in host
+    assert host_of(Base(url).join("/other?x#y")) == host
+    assert normalize(host).rstrip("/") == host
+
+
+@given(urls, st.booleans())
+def test_canonical_is_idempotent_and_still_a_normal_url(url: str, keep_fragments: bool) -> None:
+    url = normal(url)
+    once = canonical(url, keep_fragments=keep_fragments)
+    assert canonical(once, keep_fragments=keep_fragments) == once
+    if not keep_fragments:
+        assert "#" not in once
+        assert canonical(without_fragment(url)) == once
+
+
+@given(st.permutations(["a=1", "b=2", "b=1", "c", "=d"]))
+def test_canonical_does_not_mind_the_order_of_arguments(arguments: list[str]) -> None:
+    assert canonical("http://a.test/?" + "&".join(arguments)) == "http://a.test/?=d&a=1&b=1&b=2&c"
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("http://a.test/?", "http://a.test/", True),
+        ("http://a.test/?&", "http://a.test/", True),
+        ("http://a.test/?a&&b", "http://a.test/?b&a", True),
+        ("http://a.test/#x", "http://a.test/", True),
+        ("http://a.test/?a=1", "http://a.test/?a=2", False),
+        ("http://a.test/?a", "http://a.test/?a=", False),
+        ("http://a.test/?a=1&a=1", "http://a.test/?a=1", False),
+        ("http://a.test/x", "http://a.test/x/", False),
+        ("http://a.test/", "https://a.test/", False),
+        ("http://a.test/X", "http://a.test/x", False),
+    ],
+)
+def test_which_urls_name_one_page(one: str, two: str, same: bool) -> None:
+    assert (canonical(one) == canonical(two)) is same
+
+
+def test_fragments_may_be_kept() -> None:
+    assert canonical("http://a.test/?b&a#x", keep_fragments=True) == "http://a.test/?a&b#x"
+    assert canonical("http://a.test/#x?b&a", keep_fragments=True) == "http://a.test/#x?b&a"
+
+
+@given(st.lists(st.text(), unique=True, max_size=20))
+def test_digests_are_of_one_size_and_tell_texts_apart(many: list[str]) -> None:
+    digests = {digest(text) for text in many}
+    assert len(digests) == len(many)
+    assert all(len(each) == 16 for each in digests)
+
+
+@pytest.mark.parametrize(
+    ("hostname", "domain"),
+    [
+        ("www.shop.example.co.uk", "example.co.uk"),
+        ("example.com", "example.com"),
+        ("a.b.github.io", "b.github.io"),
+        ("co.uk", "co.uk"),
+        ("localhost", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]", "[::1]"),
+        ("", ""),
+    ],
+)
+def test_the_registrable_domain(hostname: str, domain: str) -> None:
+    assert registrable_domain(hostname) == domain
