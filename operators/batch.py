@@ -31,7 +31,7 @@ class Gathering:
 
     def on_next(self, item: Any) -> None:
         if not self._items and self._seconds is not None:
-            self._timer = self._run.scheduler.schedule_relative(self._seconds, lambda *_: self.flush())
+            self._timer = self._run.scheduler.schedule_relative(self._seconds, self._due)
         self._items.append(item)
         extent = self._run.extent
         if extent is None:
@@ -41,6 +41,9 @@ class Gathering:
             self._whose.append(extent)
         if len(self._items) >= self._count:
             self.flush()
+
+    def _due(self, scheduler: abc.SchedulerBase, state: object = None) -> None:
+        self.flush()
 
     def flush(self) -> None:
         """Emit what there is."""

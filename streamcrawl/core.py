@@ -170,8 +170,10 @@ Outcome: TypeAlias = Response | Failed | Dropped | Again
 OUTCOMES = (Response, Failed, Dropped, Again)
 
 
-class Start(msgspec.Struct, frozen=True):
-    """The input of a Scraper whose outputs are the crawl's start."""
+class Start(msgspec.Struct, frozen=True, eq=False):
+    """The input of a Scraper whose outputs are the crawl's start; its `request` was never sent."""
+
+    request: Request = Request("about:start")
 
 
 class Done(msgspec.Struct, frozen=True, eq=False):

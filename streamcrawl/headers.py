@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 HeaderPairs: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | Headers"
 
@@ -23,7 +23,7 @@ class Headers:
         if isinstance(pairs, Headers):
             self._pairs: tuple[tuple[str, str], ...] = pairs._pairs
         elif isinstance(pairs, Mapping):
-            self._pairs = tuple((str(name), str(value)) for name, value in pairs.items())
+            self._pairs = tuple((str(name), str(value)) for name, value in cast("Mapping[str, str]", pairs).items())
         else:
             self._pairs = tuple((str(name), str(value)) for name, value in pairs)
         self._index: dict[str, str] | None = None

@@ -321,7 +321,7 @@ def _hrefs(root: Any, query: str) -> list[str]:
 
 
 def _strings(found: Any) -> list[str]:
-    return found if isinstance(found, list) else [str(found)]
+    return cast("list[str]", found) if isinstance(found, list) else [str(found)]
 
 
 def _href(target: Any) -> str:

@@ -253,7 +253,7 @@ class Crawl(Generic[T]):
         return made
 
     def _copy(self) -> Crawl[Any]:
-        made: Crawl[Any] = Crawl.__new__(Crawl)
+        made: Crawl[Any] = object.__new__(type(self))
         made.start_source, made.options = self.start_source, self.options
         made.operators, made.pipes = self.operators, self.pipes
         made.events = Events()

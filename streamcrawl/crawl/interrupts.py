@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def interrupting(run: Run) -> Iterator[None]:
+def interrupting(run: Run) -> Generator[None]:
     """SIGINT and SIGTERM end `run` in good order while the block lasts; the second of them ends it now.
 
     A callback that blocks the loop keeps it from hearing of either: the third raises KeyboardInterrupt where it stands.

@@ -67,9 +67,7 @@ class Nested:
         lease = Lease(self.next_id(), request, request.slot or host_of(request.url), lambda lease: None)
         lease.parent = parent
         lease.reply = run.loop.create_future()
-        wires = run._wires
-        assert wires is not None
-        wires.stage.on_next(request.replace(lease=lease))
+        run.into_stage(request.replace(lease=lease))
         return await lease.reply
 
     def answered(self, lease: Lease, outcome: Outcome) -> None:
@@ -81,7 +79,7 @@ class Nested:
         if not lease.reply.done():
             lease.reply.set_result(outcome)
 
-    def _counted(self, outcome: Outcome, parent: Lease | None) -> Outcome:
+    def _counted(self, outcome: Response | Failed | Dropped, parent: Lease | None) -> Outcome:
         run = self._run
         outcome = settled(outcome)
         if isinstance(outcome, Response):
@@ -90,7 +88,7 @@ class Nested:
                 run.budget.charge(parent, parent.weight + outcome.size)
         elif isinstance(outcome, Failed):
             run.door.failed(outcome)
-        elif isinstance(outcome, Dropped):
+        else:
             run.door.dropped(outcome.reason, outcome.request)
         return outcome
 

@@ -202,6 +202,11 @@ class Run(RunContext):
             if outcome.request.errback is not None:
                 self.refused_link(outcome.request, outcome.reason)
 
+    def into_stage(self, request: Request) -> None:
+        """Send a leased request into the layers, past the operators on requests."""
+        assert self._wires is not None
+        self._wires.stage.on_next(request)
+
     def moved(self) -> None:
         """Something changed: look for work, once, from the loop."""
         self._moves += 1
@@ -362,7 +367,7 @@ class Run(RunContext):
             self._done(output)
         elif isinstance(output, Request):
             page = self.page
-            self.door.link(output, page.request if page is not None else output)  # type: ignore[union-attr]
+            self.door.link(output, page.request if page is not None else output)
             self.moved()
         else:
             self._scraped(output)
@@ -371,8 +376,8 @@ class Run(RunContext):
         if self.enough:
             return
         self.counts.scraped += 1
-        if self.events.wants(ItemScraped):
-            self.events.emit(ItemScraped(item=item, request=self.page.request))  # type: ignore[union-attr]
+        if self.page is not None and self.events.wants(ItemScraped):
+            self.events.emit(ItemScraped(item=item, request=self.page.request))
         assert self._wires is not None
         self._wires.items.on_next(item)
 

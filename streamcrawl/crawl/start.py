@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 from reactivex import Observable
 
@@ -151,13 +151,12 @@ def checked(source: Any) -> StartSource:
         normalize(source if isinstance(source, str) else source.url)
         return source
     if isinstance(source, (list, tuple, set, frozenset)):
-        for element in source:
+        for element in cast("Collection[Any]", source):
             if not isinstance(element, (str, Request)):
                 raise TypeError(f"a crawl starts from URLs and Requests, and {element!r} is neither")
             normalize(element if isinstance(element, str) else element.url)
-        return source
-    if isinstance(source, (Observable, AsyncIterable, Iterable)):
-        return source
-    raise TypeError(
-        f"a crawl starts from a URL, a Request, an iterable, an async iterable or an Observable, not {source!r}"
-    )
+    elif not isinstance(source, (Observable, AsyncIterable, Iterable)):
+        raise TypeError(
+            f"a crawl starts from a URL, a Request, an iterable, an async iterable or an Observable, not {source!r}"
+        )
+    return cast(StartSource, source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from reactivex import Observable, abc
 from reactivex import operators as rx
@@ -55,7 +55,7 @@ def sort_out(operators: tuple[Any, ...]) -> Pipe:
         elif not callable(operator):
             raise TypeError(f"pipe() takes operators, and {operator!r} is none")
         else:
-            edges[2 if scrape is not None else 1 if download is not None else 0].append(operator)
+            edges[2 if scrape is not None else 1 if download is not None else 0].append(cast(Operator, operator))
     targets = [target for operator in edges[2] or edges[1] if (target := getattr(operator, "target", None)) is not None]
     for target in targets:
         if targets.count(target) > 1:

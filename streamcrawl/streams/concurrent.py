@@ -11,6 +11,7 @@ from typing import Any
 from reactivex import Observable, abc
 
 from streamcrawl.core import LEASE, Extent, Run
+from streamcrawl.streams.kinds import is_awaitable
 from streamcrawl.streams.layer import stray, unawaited
 
 Work = Callable[[Any, Extent], "Awaitable[Any] | Any"]
@@ -63,7 +64,7 @@ class Concurrent:
         except Exception as error:
             self._emit(self._failure(element, error), extent)
             return
-        if not isinstance(result, Awaitable):
+        if not is_awaitable(result):
             self._emit(result, extent)
             return
         self._active += 1

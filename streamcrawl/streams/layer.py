@@ -17,6 +17,7 @@ from streamcrawl.errors import Drop, OperatorError, StreamcrawlError
 from streamcrawl.response import Response
 from streamcrawl.streams.context import running
 from streamcrawl.streams.edges import closed
+from streamcrawl.streams.kinds import is_awaitable
 
 Down: TypeAlias = Callable[[Request], "Request | Outcome | Awaitable[Request | Outcome]"]
 """A request on its way down; an Outcome instead of it goes up at once, the stage below never sees it."""
@@ -184,7 +185,7 @@ class _Passing:
             end()
 
     def _later(self, result: Any, element: Request | Outcome) -> None:
-        if not isinstance(result, Awaitable):
+        if not is_awaitable(result):
             self._go(self._failed(element, _wrong(result, element)))
             return
         self._pending += 1

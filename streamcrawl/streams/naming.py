@@ -20,7 +20,8 @@ def name_of(operator: Any) -> str:
             base = str(getattr(cell, "__name__", "operator")).rstrip("_")
             users = [user for user in map(_place, _arguments(operator)) if user]
             return f"{base}({', '.join(users)})" if users else base
-    parts = [part for cell in _cells(operator) if isinstance(cell, tuple) for part in cell if callable(part)]
+    tuples: list[tuple[Any, ...]] = [cell for cell in _cells(operator) if isinstance(cell, tuple)]
+    parts = [part for cell in tuples for part in cell if callable(part)]
     if parts and "_compose" in getattr(operator, "__name__", ""):
         return "+".join(map(name_of, parts))
     own = getattr(operator, "__name__", None) or type(operator).__name__.lower()

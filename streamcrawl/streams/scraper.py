@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from contextvars import copy_context
 from typing import Any
 
@@ -16,6 +16,7 @@ from streamcrawl.items import is_item
 from streamcrawl.response import Response
 from streamcrawl.streams.context import running
 from streamcrawl.streams.edges import closed, item_failed
+from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 from streamcrawl.streams.layer import NamedScrapeLayer, failure
 
 TURN = 0.01
@@ -51,10 +52,12 @@ class Scraping:
         extent = run.extent
         page = Page(input, extent.leases[0] if extent is not None and extent.leases else None)
         self._open += 1
-        request: Request = input.request  # type: ignore[union-attr]  # Start has none and is not sent yet
-        function = (
-            (request.callback or self._callback) if isinstance(input, Response) else (request.errback or self._errback)
-        )
+        request = input.request
+        function: Callable[..., Any] | None
+        if isinstance(input, Response):
+            function = request.callback or self._callback
+        else:
+            function = request.errback or self._errback
         if function is None:
             self._done(page, None)
             return
@@ -77,12 +80,12 @@ class Scraping:
         elif isinstance(result, Request) or is_item(result):
             page.outputs = iter((result,))
             self._advance(page)
-        elif isinstance(result, Iterable) and not isinstance(result, (str, bytes)):
+        elif is_several(result):
             page.outputs = iter(result)
             self._advance(page)
-        elif isinstance(result, AsyncIterable):
+        elif is_async_iterable(result):
             self._spawn(page, self._iterate(page, result))
-        elif isinstance(result, Awaitable):
+        elif is_awaitable(result):
             self._spawn(page, self._await(page, function, result))
         else:
             self._done(page, _no_item(result, page.input, "returned"))
@@ -178,7 +181,7 @@ class Scraping:
             raise _no_item(output, page.input, "yielded")
 
     def _done(self, page: Page, error: Exception | None) -> None:
-        response = page.input
+        response: object = page.input
         if isinstance(response, Failed) and isinstance(response.error, HttpError):
             response = response.error.response
         if isinstance(response, Response) and response.stream is not None:
@@ -264,7 +267,7 @@ def around(named: NamedScrapeLayer, scraper: Scraper) -> Scraper:
                 try:
                     return hooks.input(input)
                 except Exception as error:
-                    return failure(named.name, input.request, error)  # type: ignore[union-attr]  # Start has no request
+                    return failure(named.name, input.request, error)
 
             def on_output(output: Any) -> None:
                 if isinstance(output, Done):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from reactivex import Observable, abc
 
@@ -48,7 +48,7 @@ def accepting(sink: SinkOperator, run: Run, source: Observable[Any]) -> Observab
         item_id: ItemId = extent.identity(place) if extent.leases else (0, 0, 0)
         result = opened.accept(item, item_id)
         if isinstance(result, Awaitable):
-            return _passed_on(item, result)
+            return _passed_on(item, cast("Awaitable[Any]", result))
         return item if result is None else result
 
     def failure(item: Any, error: Exception) -> Any:
@@ -76,7 +76,7 @@ def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[
     def on_next(item: Any) -> None:
         result = opened.accept(item, (0, 0, 0))
         if isinstance(result, Awaitable):
-            result = loop.run_until_complete(_passed_on(item, result))
+            result = loop.run_until_complete(_passed_on(item, cast("Awaitable[Any]", result)))
         lower.on_next(item if result is None else result)
 
     def end() -> None:

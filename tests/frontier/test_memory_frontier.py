@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from streamcrawl import Request, Slot
+from streamcrawl import Headers, Request, Slot
 from streamcrawl.core import Lease
 from streamcrawl.frontier.hosts import HostTable
 from streamcrawl.frontier.memory import MemoryFrontier, fingerprint
@@ -180,22 +181,6 @@ class FrontierMachine(RuleBasedStateMachine):
         self.table.open(name)
         self.hosts[name].closed = False
 
-    @rule(name=st.sampled_from(HOSTS), delay=st.sampled_from((0.0, 1.0, 4.0)))
-    def set_delay(self, name: str, delay: float) -> None:
-        self.table.set_rate(name, delay=delay)
-        host = self.hosts[name]
-        host.delay = max(delay, self.fresh(name).delay)
-
-    @rule(name=st.sampled_from(HOSTS), concurrency=st.integers(1, 4))
-    def set_concurrency(self, name: str, concurrency: int) -> None:
-        self.table.set_rate(name, concurrency=concurrency)
-        self.hosts[name].limit = concurrency
-
-    @rule(name=st.sampled_from(HOSTS), seconds=st.sampled_from((0.5, 1.0, 6.0)))
-    def slow_down(self, name: str, seconds: float) -> None:
-        self.table.slow_down(name, seconds)
-        self.hosts[name].not_until = max(self.hosts[name].not_until, self.clock + seconds)
-
     @rule(more=st.booleans())
     def expect(self, more: bool) -> None:
         self.table.expect(more)
@@ -239,5 +224,86 @@ class FrontierMachine(RuleBasedStateMachine):
         assert self.frontier.waiting == self.frontier.leased == self.table.used == 0
 
 
-FrontierMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+def frontier() -> MemoryFrontier:
+    table = HostTable(4, 2, 0.0, 0.0, {}, Random(0), lambda: 0.0)
+    return MemoryFrontier(table, lambda: EPOCH)
+
+
+PAGE = Request("http://a.test/p?b=2&a=1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "same"),
+    [
+        (Request("http://a.test/p?a=1&b=2"), True),
+        (Request("http://a.test/p?b=2&a=1#part"), True),
+        (PAGE.replace(priority=3, meta={"n": 1}, dont_filter=True, timeout=1.0, headers=Headers({"X": "1"})), True),
+        (PAGE.replace(fingerprint_headers=("X",)), False),
+        (PAGE.replace(method="POST"), False),
+        (PAGE.replace(method="HEAD"), False),
+        (PAGE.replace(body=b"x"), False),
+        (Request("http://a.test/p?b=2&a=1#part", keep_fragments=True), False),
+        (Request("https://a.test/p?b=2&a=1"), False),
+        (Request("http://a.test/P?b=2&a=1"), False),
+    ],
+)
+def test_a_fingerprint_is_of_method_url_body_and_chosen_headers(request_: Request, same: bool) -> None:
+    assert (fingerprint(request_) == fingerprint(PAGE)) is same
+    assert len(fingerprint(request_)) == 16
+
+
+def test_a_fingerprint_tells_chosen_headers_apart() -> None:
+    def of(*names: str, **fields: str) -> bytes:
+        return fingerprint(PAGE.replace(fingerprint_headers=names, headers=Headers(fields)))
+
+    assert of("Accept", Accept="json") == of("accept", ACCEPT="json", Other="1")
+    assert of("Accept", Accept="json") != of("Accept", Accept="html")
+    assert of("Accept", Accept="json") != of("Accept")
+    assert of("A", "B", A="1", B="2") == of("B", "A", A="1", B="2") != of("A", "B", A="2", B="1")
+
+
+@given(st.lists(st.builds(Request, st.sampled_from(["http://a.test/", "http://a.test/#x", "http://a.test/?b&a"]))))
+def test_what_was_added_with_a_key_is_known(requests: list[Request]) -> None:
+    made = frontier()
+    seen: set[bytes] = set()
+    for request in requests:
+        key = fingerprint(request)
+        assert made.known(key) == (key in seen)
+        made.add(request, key)
+        seen.add(key)
+    made.add(Request("http://b.test/"), None)
+    assert not made.known(fingerprint(Request("http://b.test/")))
+    assert made.waiting == len(requests) + 1
+
+
+def test_it_counts_and_shows_what_it_holds() -> None:
+    made = frontier()
+    for n in range(3):
+        made.add(Request(f"http://a.test/{n}", start=n < 2), bytes([n]))
+    assert (made.waiting, made.waiting_starts) == (3, 2)
+    lease = made.lease(lambda lease: None)
+    assert lease is not None
+    assert lease.request.start
+    assert (made.waiting, made.waiting_starts, made.leased) == (2, 1, 1)
+    assert repr(made) == "<Frontier 2 waiting, 1 in flight, 3 seen>"
+    made.hosts.free(lease)
+    made.give_back(lease)
+    assert (made.waiting, made.waiting_starts, made.leased) == (3, 2, 0)
+    assert repr(made) == "<Frontier 3 waiting, 0 in flight, 3 seen>"
+
+
+def test_a_lease_is_accepted_when_nobody_works_for_it_any_more() -> None:
+    accepted: list[Lease] = []
+    made = frontier()
+    made.add(PAGE, None)
+    lease = made.lease(accepted.append)
+    assert lease is not None
+    lease.hold()
+    lease.release()
+    assert accepted == []
+    lease.release()
+    assert accepted == [lease]
+
+
+FrontierMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestFrontierMachine = FrontierMachine.TestCase
