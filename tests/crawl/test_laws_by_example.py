@@ -13,6 +13,7 @@ from reactivex import operators as rx
 
 from streamcrawl import Crawl, Request, Response, Summary
 from streamcrawl import operators as ops
+from streamcrawl.core import Layer
 from streamcrawl.errors import FlowError, LawBroken, OperatorError
 from streamcrawl.events import CallbackFailed, Event, ItemFailed, OutsideExtent, RequestDropped, RequestFailed
 from streamcrawl.testing.fake_fetch import FakeFetch, page
@@ -57,10 +58,45 @@ def boom(element: Any) -> Any:
 
 
 def picky(element: Any) -> Any:
-    url = element["url"] if isinstance(element, dict) else element.url
-    if url.endswith("/3"):
+    if url_of(element).endswith("/3"):
         raise KeyError("author")
     return element
+
+
+def url_of(element: Any) -> str:
+    return str(element["url"] if hasattr(element, "keys") else element.url)
+
+
+def not_the_third(element: Any) -> bool:
+    return not url_of(element).endswith("/3")
+
+
+def length(element: Any) -> int:
+    return len(url_of(element))
+
+
+def nothing(element: Any) -> bool:
+    return False
+
+
+def twice(element: Any) -> Observable[Any]:
+    return reactivex.of(element, element)
+
+
+def latest(before: Any, element: Any) -> Any:
+    return element
+
+
+def no_items(response: Response) -> None:
+    """A callback that yields nothing."""
+
+
+def first(pair: Any) -> Any:
+    return pair[0]
+
+
+def broken_from_the_start(source: Observable[Any]) -> Observable[Any]:
+    return reactivex.throw(ValueError("broken"))
 
 
 def test_without_operators_every_page_comes_out_once() -> None:
@@ -77,24 +113,24 @@ EDGES = ("requests", "outcomes")
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_what_a_filter_swallows_is_dropped_with_its_name(edge: str) -> None:
-    summary, out, events = go(**{edge: (rx.filter(lambda element: not element.url.endswith("/3")),)})
+    summary, out, events = go(**{edge: (rx.filter(not_the_third),)})
     assert len(out) == PAGES - 1
     reasons = [event.dropped.reason for event in events if isinstance(event, RequestDropped)]
     assert len(reasons) == 1
-    assert reasons[0].startswith("swallowed by filter(<lambda> at test_laws_by_example.py")
+    assert reasons[0].startswith("swallowed by filter(not_the_third at test_laws_by_example.py")
     assert summary.dropped == 1
 
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_a_filter_that_swallows_everything_ends_the_crawl(edge: str) -> None:
-    summary, out, _ = go(**{edge: (rx.filter(lambda _: False),)})
+    summary, out, _ = go(**{edge: (rx.filter(nothing),)})
     assert out == []
     assert (summary.dropped, summary.pages, summary.reason) == (1, 0, "finished")
 
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_distinct_drops_what_is_not(edge: str) -> None:
-    summary, out, _ = go(**{edge: (rx.distinct(lambda element: len(element.url)),)})
+    summary, out, _ = go(**{edge: (rx.distinct(length),)})
     assert len(out) == 2
     assert summary.dropped == PAGES - 2
 
@@ -128,20 +164,20 @@ def test_one_that_emits_later_stops_the_run_and_is_named(edge: str, operator: Op
 def test_one_output_each_is_fine_and_a_second_stops_the_run(edge: str, operator: Any) -> None:
     summary, out, _ = go(**{edge: (operator(reactivex.just),)})
     assert len(out) == PAGES
-    summary, _, _ = go(**{edge: (operator(lambda element: reactivex.of(element, element)),)})
+    summary, _, _ = go(**{edge: (operator(twice),)})
     assert isinstance(summary.error, LawBroken)
     assert "a second output" in str(summary.error)
 
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_scan_that_gives_one_for_one_is_fine(edge: str) -> None:
-    _, out, _ = go(**{edge: (rx.scan(lambda _, element: element),)})
+    _, out, _ = go(**{edge: (rx.scan(latest),)})
     assert len(out) == PAGES
 
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_zip_ends_the_run_with_its_partner_and_pairs_do_not_go_on(edge: str) -> None:
-    summary, out, _ = go(**{edge: (rx.zip(reactivex.of(1, 2)), rx.map(lambda pair: pair[0]))})
+    summary, out, _ = go(**{edge: (rx.zip(reactivex.of(1, 2)), rx.map(first))})
     assert len(out) == 2
     assert summary.reason.startswith("zip")
     summary, _, _ = go(**{edge: (rx.zip(reactivex.of(1, 2)),)})
@@ -186,7 +222,7 @@ def test_an_operator_that_always_raises_does_not_hang(edge: str) -> None:
 
 @pytest.mark.parametrize("edge", [*EDGES, "items"])
 def test_one_that_fails_when_it_is_subscribed_stops_the_run(edge: str) -> None:
-    summary, _, _ = go(**{edge: (lambda _: reactivex.throw(ValueError("broken")),)})
+    summary, _, _ = go(**{edge: (broken_from_the_start,)})
     assert isinstance(summary.error, OperatorError)
     assert "broken" in str(summary.error)
 
@@ -206,21 +242,21 @@ def test_map_async_may_stand_anywhere(edge: str) -> None:
 
 
 def test_items_may_be_filtered_and_multiplied() -> None:
-    _, out, _ = go(items=(rx.filter(lambda item: not item["url"].endswith("/3")),))
+    _, out, _ = go(items=(rx.filter(not_the_third),))
     assert len(out) == PAGES - 1
     for operator in (rx.flat_map, rx.concat_map):
-        _, out, _ = go(items=(operator(lambda item: reactivex.of(item, item)),))
+        _, out, _ = go(items=(operator(twice),))
         assert len(out) == 2 * PAGES
     _, out, _ = go(items=(rx.scan(lambda count, _: count + 1, 0),))
     assert out == list(range(1, PAGES + 1))
-    _, out, _ = go(items=(rx.distinct(lambda item: len(item["url"])),))
+    _, out, _ = go(items=(rx.distinct(length),))
     assert len(out) == 2
     _, out, _ = go(items=(rx.zip(reactivex.of(1, 2)),))
     assert [number for _, number in out] == [1, 2]
 
 
 def test_items_swallowed_altogether() -> None:
-    summary, out, _ = go(items=(rx.filter(lambda _: False),))
+    summary, out, _ = go(items=(rx.filter(nothing),))
     assert out == []
     assert (summary.pages, summary.reason) == (PAGES, "finished")
 
@@ -261,7 +297,7 @@ def swapped(source: Observable[Any]) -> Observable[Any]:
     """Emits the element before the one that came in."""
 
     def pairs(shared: Observable[Any]) -> Observable[Any]:
-        return reactivex.zip(shared, shared.pipe(rx.skip(1))).pipe(rx.map(lambda pair: pair[0]))
+        return reactivex.zip(shared, shared.pipe(rx.skip(1))).pipe(rx.map(first))
 
     return source.pipe(rx.publish(pairs))
 
@@ -296,7 +332,8 @@ def test_a_request_made_from_scratch_stands_for_the_one_that_came_in() -> None:
 
 def test_a_layer_above_robots_txt_may_change_urls() -> None:
     async def main() -> Summary:
-        layers = (ops.on_request(lambda request: request.replace(url=request.url + "?a=1")), *ops.default_layers())
+        rewrite = ops.on_request(lambda request: request.replace(url=request.url + "?a=1"))
+        layers: list[Layer] = [rewrite, *ops.default_layers()]
         site = {key.removeprefix("http://a.test"): answer for key, answer in SITE.items()}
         flow = Crawl("http://a.test/").pipe(ops.download(*layers, fetch=FakeFetch(site)), ops.scrape(parse))
         return await flow.start()
@@ -305,9 +342,12 @@ def test_a_layer_above_robots_txt_may_change_urls() -> None:
 
 
 def test_a_run_that_fails_while_a_nested_fetch_is_under_way_still_adds_up() -> None:
+    def doubled(request: Request) -> Observable[Request]:
+        return reactivex.of(*([request] if "a." in request.url else [request, request]))
+
     async def main() -> Summary:
         flow = Crawl(["http://a.test/", "http://b.test/"]).pipe(
-            rx.flat_map(lambda request: reactivex.of(*([request] if "a." in request.url else [request, request]))),
+            rx.flat_map(doubled),
             ops.download(fetch=FakeFetch(SITE, latency=1.0)),
             ops.scrape(parse),
         )
@@ -325,7 +365,7 @@ def test_an_errback_hears_of_links_that_were_refused() -> None:
 
     def links(response: Response) -> Iterator[Any]:
         for url in ("/1", "/1", "http://elsewhere.test/", "mailto:somebody@a.test"):
-            yield response.follow(url, errback=errback, callback=lambda _: None)
+            yield response.follow(url, errback=errback, callback=no_items)
 
     async def main() -> tuple[Summary, list[Any]]:
         out: list[Any] = []

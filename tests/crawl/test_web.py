@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,10 @@ from streamcrawl.testing.fake_fetch import FakeFetch
 from streamcrawl.testing.virtual_time import run_virtual
 from streamcrawl.testing.web import Web
 from streamcrawl.urls import without_fragment
+
+
+def url_item(page: Response) -> dict[str, str]:
+    return {"url": page.url}
 
 
 def parse(page: Response) -> Iterator[Any]:
@@ -48,7 +52,7 @@ async def crawl(
     scope=st.sampled_from(("any", "host")),
 )
 def test_any_interleaving_brings_every_page_once(
-    pages: int, fanout: int, hosts: int, seed: int, concurrency: int, per_host: int, scope: str
+    pages: int, fanout: int, hosts: int, seed: int, concurrency: int, per_host: int, scope: Literal["any", "host"]
 ) -> None:
     web = Web(pages=pages, fanout=fanout, hosts=hosts, seed=seed)
     summary, urls, fetch = run_virtual(crawl(web, seed, concurrency, per_host, scope))
@@ -90,10 +94,10 @@ def test_the_same_crawl_runs_as_often_as_you_like() -> None:
 def test_requests_of_the_start_count_as_seen_too() -> None:
     fetch = Web(pages=1, redirects=0, missing=0, broken=0, flaky=0, private=0).fetch()
     url = Web(pages=1).start
-    start = [url, url, Request(url, dont_filter=True)]
+    start: list[str | Request] = [url, url, Request(url, dont_filter=True)]
 
     async def main() -> Summary:
-        return await Crawl(start).pipe(ops.download(fetch=fetch), ops.scrape(lambda page: {"url": page.url})).start()
+        return await Crawl(start).pipe(ops.download(fetch=fetch), ops.scrape(url_item)).start()
 
     summary = run_virtual(main())
     assert (summary.pages, summary.counts.dropped) == (2, {"duplicate": 1})
