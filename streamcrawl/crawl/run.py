@@ -24,6 +24,7 @@ from streamcrawl.core import (
 from streamcrawl.crawl.budget import GATHERED, PAGE, TREE, Budget
 from streamcrawl.crawl.door import Door
 from streamcrawl.crawl.nested import Nested
+from streamcrawl.crawl.pump import Pump
 from streamcrawl.crawl.settling import Settling
 from streamcrawl.crawl.start import Start
 from streamcrawl.crawl.summary import Counts, Summary
@@ -42,7 +43,6 @@ from streamcrawl.events import (
     RunStarted,
     RunStopping,
     SentAgain,
-    Stalled,
 )
 from streamcrawl.frontier.hosts import HostTable
 from streamcrawl.frontier.memory import MemoryFrontier
@@ -53,9 +53,6 @@ from streamcrawl.streams.local import settled
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
-
-STALL = 30.0
-"""Seconds without any progress after which it is told who holds what."""
 
 
 class Run(RunContext):
@@ -109,18 +106,17 @@ class Run(RunContext):
         self.reason = "finished"
         self._end = end
         self._on_item = on_item
-        self._stopping = False
-        self._paused = False
-        self._pumping = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._watch: asyncio.TimerHandle | None = None
-        self._moves = 0
+        self.stopping = False
+        self.paused = False
+        self.over = asyncio.Event()
+        """Nothing more will come out of the frontier."""
         self._drained = asyncio.Event()
-        self._over = asyncio.Event()
         self._wires: Wires | None = None
-        self._context = copy_context()
-        self._context.run(RUN.set, self)
-        self._task = loop.create_task(self._execute(), context=self._context)
+        self.context = copy_context()
+        """In which the run's callbacks and tasks run, whoever set them off."""
+        self.context.run(RUN.set, self)
+        self.pump = Pump(self)
+        self._task = loop.create_task(self._execute(), context=self.context)
         self.summary: Summary | None = None
 
     def __await__(self) -> Generator[Any, None, Summary]:
@@ -135,26 +131,26 @@ class Run(RunContext):
             reason: Why; the summary tells it.
             now: Do not finish what is on the wire or in a callback; what is accepted is still flushed.
         """
-        if not self._stopping:
-            self._stopping = True
+        if not self.stopping:
+            self.stopping = True
             self.reason = reason
             if self.events.wants(RunStopping):
                 self.events.emit(RunStopping(reason=reason))
         if now:
             self.enough = True
-            self._over.set()
+            self.over.set()
         self.moved()
 
     def pause(self) -> None:
         """No new requests until `resume()`; what is under way goes on."""
-        if not self._paused:
-            self._paused = True
+        if not self.paused:
+            self.paused = True
             self.events.emit(RunPaused())
 
     def resume(self) -> None:
         """Go on after `pause()`."""
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self.events.emit(RunResumed())
             self.moved()
 
@@ -208,110 +204,29 @@ class Run(RunContext):
         self._wires.stage.on_next(request)
 
     def moved(self) -> None:
-        """Something changed: look for work, once, from the loop."""
-        self._moves += 1
-        if not self._pumping:
-            self._pumping = True
-            # In the run's context, whoever moved it.
-            self.loop.call_soon(self._pump, context=self._context)
+        self.pump.moved()
 
-    # -- the loop ---------------------------------------------------------------------------------------------------
+    @property
+    def subscribed(self) -> bool:
+        """Whether the pipe is there."""
+        return self._wires is not None
 
-    def _pump(self) -> None:
-        self._pumping = False
-        if self._over.is_set() or self._wires is None:
-            return
-        try:
-            self.nested.serve()
-            if not self._stopping and not self._paused:
-                self._feed(self._wires)
-            self._look()
-        except Exception as error:  # a bug of ours must not hang the run
-            self.fail(error)
-
-    def _feed(self, wires: Wires) -> None:
-        self.hosts.expect(not self.begin.exhausted)
-        while self._may_lease():
-            lease = self.frontier.lease(self._accepted)
-            if lease is None:
-                wanted = self.begin.wanted(self.hosts.places - self.flying, self.frontier.waiting_starts)
-                if wanted <= 0 or not self.begin.can_pull or not self.begin.pull(wanted):
-                    return
-                continue
-            self._emit(lease, wires)
-
-    def _may_lease(self) -> bool:
-        if self._stopping or self.budget.full or self.hosts.used >= self.hosts.places or self.settling.full:
-            return False
-        limit = self.crawl.options.limit_pages
-        if limit is not None and self.counts.pages + self.flying + self.working >= limit:
-            if self.counts.pages >= limit:
-                self.stop(f"limit of {limit} pages")
-            return False
-        return True
-
-    def _emit(self, lease: Lease, wires: Wires) -> None:
+    def send(self, lease: Lease) -> None:
+        """Put a request that the frontier handed out into the pipe."""
+        assert self._wires is not None
         self.live[lease.id] = lease
         self.flying += 1
         self.budget.charge(lease, PAGE)
         if self.events.wants(Leased):
             self.events.emit(Leased(request=lease.request))
         self.extent = Extent((lease,))
-        wires.requests.on_next(lease.request.replace(lease=lease))
+        self._wires.requests.on_next(lease.request.replace(lease=lease))
         self.extent = None
 
-    def _look(self) -> None:
-        """Is it over? Is there something to wait for?"""
-        if self.flying or self.working or self.nested.active:
-            self._arm()
-            return
-        more = not self._stopping and (self.frontier.waiting or not self.begin.exhausted)
-        if not more:
-            self._over.set()
-            return
-        if (
-            self.tasks
-            or self.scheduler.pending
-            or self._paused
-            or (not self.begin.exhausted and not self.begin.can_pull)
-        ):
-            self._arm()
-            return
-        if self.gatherers and (self.budget.full or self.settling.full or self.frontier.next_time() is None):
-            self._flush_gatherers()
-        self._arm()
-
-    def _flush_gatherers(self) -> None:
+    def flush_gatherers(self) -> None:
+        """Make whatever gathers items emit what it has."""
         for flush in tuple(self.gatherers):
             flush()
-
-    def _arm(self) -> None:
-        """Wake up when the next host is ready."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._stopping or self._paused or self.hosts.used >= self.hosts.places:
-            return
-        due = self.frontier.next_time()
-        if due is not None:
-            self._timer = self.loop.call_at(due, self.moved)
-
-    def _look_for_stall(self, moves: int, seconds: float) -> None:
-        if moves == self._moves and not self._paused:
-            self.events.emit(Stalled(seconds=seconds, holders=tuple(self.holders())))
-            seconds *= 2
-        else:
-            seconds = STALL
-        self._watch = self.loop.call_later(seconds, self._look_for_stall, self._moves, seconds)
-
-    def holders(self) -> list[str]:
-        """Who holds what, in words."""
-        return [
-            f"{self.flying} requests in layers and on the wire, {self.working} callbacks, {len(self.live)} leases open",
-            f"{self.congestion} queues of items full, {len(self.gatherers)} batches, {len(self.tasks)} tasks",
-            repr(self.budget),
-            *self.hosts.holders()[:10],
-        ]
 
     # -- what comes up ----------------------------------------------------------------------------------------------
 
@@ -349,10 +264,10 @@ class Run(RunContext):
         if isinstance(self.page, Dropped):
             return  # yielded by an errback for what was refused: it would go round for ever
         self.working += 1
-        self.loop.call_soon(self._tell_errback, Dropped(request, reason), context=self._context)
+        self.loop.call_soon(self._tell_errback, Dropped(request, reason), context=self.context)
 
     def _tell_errback(self, dropped: Dropped) -> None:
-        lease = Lease(self.nested.next_id(), dropped.request, "", self._accepted)
+        lease = Lease(self.nested.next_id(), dropped.request, "", self.accepted)
         lease.answered = True
         self._into_scraper(lease, dropped)
 
@@ -414,7 +329,7 @@ class Run(RunContext):
         if self.events.wants(CallbackFailed):
             self.events.emit(CallbackFailed(request=request, error=error))
 
-    def _accepted(self, lease: Lease) -> None:
+    def accepted(self, lease: Lease) -> None:
         """Nobody works for the lease any more: its items are with every sink."""
         self.live.pop(lease.id, None)
         self.budget.charge(lease, 0)
@@ -436,13 +351,12 @@ class Run(RunContext):
 
     async def _execute(self) -> Summary:
         started = self.monotonic()
-        self._watch = self.loop.call_later(STALL, self._look_for_stall, 0, STALL)
         try:
             self._wires = subscribe(self.crawl.pipes, self, self, self._end)
             self.events.emit(RunStarted())
             self.begin.open()
-            self.moved()
-            await self._over.wait()
+            self.pump.start()
+            await self.over.wait()
             await self._drain()
         except asyncio.CancelledError:
             self.reason = "cancelled"
@@ -463,7 +377,7 @@ class Run(RunContext):
         if cut_short:
             for task in tuple(self.tasks):
                 task.cancel()
-        self._flush_gatherers()
+        self.flush_gatherers()
         self._wires.items.on_completed()
         if not cut_short:
             await self._drained.wait()
@@ -471,9 +385,7 @@ class Run(RunContext):
                 await asyncio.wait(self.tasks)
 
     async def _close(self) -> None:
-        for handle in (self._timer, self._watch):
-            if handle is not None:
-                handle.cancel()
+        self.pump.stop()
         for task in tuple(self.tasks):
             task.cancel()
         if self.tasks:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Coroutine
 from typing import Any, ClassVar, cast
 
 from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from streamcrawl.core import RUN, Extent, ItemId, OpenSink, Run
 from streamcrawl.errors import SinkError
@@ -67,29 +69,81 @@ async def _passed_on(item: Any, result: Awaitable[Any]) -> Any:
     return item if changed is None else changed
 
 
-def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[Any]) -> abc.DisposableBase:
-    """A sink with no crawl around it: every item is waited for; at the end it is flushed and closed."""
-    loop = asyncio.new_event_loop()
-    run = LocalRun(loop)
-    opened = sink.open(run)
+class _Own:
+    """A loop in a thread of its own: whether or not one runs in the caller's, and whatever thread items come from."""
 
-    def on_next(item: Any) -> None:
-        result = opened.accept(item, (0, 0, 0))
-        if isinstance(result, Awaitable):
-            result = loop.run_until_complete(_passed_on(item, cast("Awaitable[Any]", result)))
-        lower.on_next(item if result is None else result)
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="streamcrawl-sink", daemon=True)
+        self._thread.start()
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What `work` gives. Raises: what it raises."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[Any]) -> abc.DisposableBase:
+    """A sink with no crawl around it: every item is waited for; at the end, or when it is disposed of, it is flushed and closed."""
+    own = _Own()
+    opened: OpenSink | None = None
+    upstream = SingleAssignmentDisposable()
+
+    async def opening() -> OpenSink:
+        return sink.open(LocalRun(own.loop))
+
+    async def ending(open_: OpenSink) -> None:
+        try:
+            await open_.flush()
+        finally:
+            await open_.close()
 
     def end() -> None:
-        loop.run_until_complete(opened.flush())
-        loop.run_until_complete(opened.close())
-        loop.close()
+        nonlocal opened
+        if own.loop.is_closed():
+            return
+        try:
+            if opened is not None:
+                own.wait(ending(opened))
+        finally:
+            opened = None
+            own.close()
+
+    def on_next(item: Any) -> None:
+        if opened is None:
+            return
+        try:
+            result = opened.accept(item, (0, 0, 0))
+            if isinstance(result, Awaitable):
+                result = own.wait(_passed_on(item, cast("Awaitable[Any]", result)))
+        except Exception as error:
+            upstream.dispose()
+            on_error(error)
+            return
+        lower.on_next(item if result is None else result)
 
     def on_error(error: Exception) -> None:
-        end()
-        lower.on_error(error)
+        try:
+            end()
+        finally:
+            lower.on_error(error)
 
     def on_completed() -> None:
-        end()
-        lower.on_completed()
+        try:
+            end()
+        except Exception as error:
+            lower.on_error(error)
+        else:
+            lower.on_completed()
 
-    return source.subscribe(on_next, on_error, on_completed)
+    try:
+        opened = own.wait(opening())
+    except Exception:
+        own.close()
+        raise
+    upstream.disposable = source.subscribe(on_next, on_error, on_completed)
+    return CompositeDisposable(upstream, Disposable(end))
