@@ -156,6 +156,12 @@ async def _run_out(
         RUN.reset(token)  # what stands above has a run of its own
         return source.subscribe(observer)
 
+    def on_next(output: Any) -> None:
+        try:
+            lower.on_next(output)
+        except Exception as error:  # of what stands below: not to be taken for a failure of the operator
+            run.fail(error)
+
     def completed() -> None:
         run.offered_all = True
         run.moved()
@@ -163,7 +169,7 @@ async def _run_out(
     try:
         token = RUN.set(run)
         outputs = operator(Observable(subscribe_source))
-        subscription.add(outputs.subscribe(lower.on_next, run.fail, completed, scheduler=run.scheduler))
+        subscription.add(outputs.subscribe(on_next, run.fail, completed, scheduler=run.scheduler))
         await run.idle.wait()
         if run.error is not None:
             lower.on_error(run.error)

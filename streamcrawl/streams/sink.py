@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, ClassVar, cast
 
 from reactivex import Observable, abc
@@ -50,7 +50,7 @@ def accepting(sink: SinkOperator, run: Run, source: Observable[Any]) -> Observab
         item_id: ItemId = extent.identity(place) if extent.leases else (0, 0, 0)
         result = opened.accept(item, item_id)
         if isinstance(result, Awaitable):
-            return _passed_on(item, cast("Awaitable[Any]", result))
+            return _PassedOn(item, cast("Awaitable[Any]", result))
         return item if result is None else result
 
     def failure(item: Any, error: Exception) -> Any:
@@ -64,9 +64,24 @@ def accepting(sink: SinkOperator, run: Run, source: Observable[Any]) -> Observab
     return concurrent(source, run, work, failure, sink.concurrency, name)
 
 
-async def _passed_on(item: Any, result: Awaitable[Any]) -> Any:
-    changed = await result
-    return item if changed is None else changed
+class _PassedOn:
+    """Waits for `accept`; gives what is passed on."""
+
+    __slots__ = ("_accepting", "_item")
+
+    def __init__(self, item: Any, accepting: Awaitable[Any]) -> None:
+        self._item = item
+        self._accepting = accepting
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        changed = yield from self._accepting.__await__()
+        return self._item if changed is None else changed
+
+    def close(self) -> None:
+        """It is not going to be waited for: the run was cut short."""
+        close = getattr(self._accepting, "close", None)
+        if close is not None:
+            close()
 
 
 class _Own:
@@ -87,8 +102,12 @@ class _Own:
         self.loop.close()
 
 
+async def _awaited(accepting: Awaitable[Any]) -> Any:
+    return await accepting
+
+
 def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[Any]) -> abc.DisposableBase:
-    """A sink with no crawl around it: every item is waited for; at the end, or when it is disposed of, it is flushed and closed."""
+    """A sink with no crawl around it: every item is waited for; at the end, also by disposal, it is flushed and closed."""
     own = _Own()
     opened: OpenSink | None = None
     upstream = SingleAssignmentDisposable()
@@ -119,7 +138,7 @@ def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[
         try:
             result = opened.accept(item, (0, 0, 0))
             if isinstance(result, Awaitable):
-                result = own.wait(_passed_on(item, cast("Awaitable[Any]", result)))
+                result = own.wait(_awaited(cast("Awaitable[Any]", result)))
         except Exception as error:
             upstream.dispose()
             on_error(error)

@@ -74,9 +74,13 @@ class FrontierMachine(RuleBasedStateMachine):
 
     def fresh(self, name: str) -> Known:
         slot = SLOTS.get(name, Slot())
-        return Known(slot.concurrency or self.per_host, self.delay if slot.delay is None else slot.delay, slot.jitter or self.jitter)
+        return Known(
+            slot.concurrency or self.per_host,
+            self.delay if slot.delay is None else slot.delay,
+            slot.jitter or self.jitter,
+        )
 
-    # -- what a crawl does ----------------------------------------------------------------------------------------------
+    # -- what a crawl does --------------------------------------------------------------------------------------------
 
     @rule(name=st.sampled_from(HOSTS), priority=st.integers(-1, 1), wait=st.sampled_from((0.0, 0.0, 0.0, 1.0, 5.0)))
     def add(self, name: str, priority: int, wait: float) -> None:
@@ -169,7 +173,7 @@ class FrontierMachine(RuleBasedStateMachine):
         if due is not None:
             self.clock = max(self.clock, due)
 
-    # -- what layers do -------------------------------------------------------------------------------------------------
+    # -- what layers do -----------------------------------------------------------------------------------------------
 
     @rule(name=st.sampled_from(HOSTS))
     def close(self, name: str) -> None:
@@ -185,7 +189,7 @@ class FrontierMachine(RuleBasedStateMachine):
     def expect(self, more: bool) -> None:
         self.table.expect(more)
 
-    # -- what always holds ----------------------------------------------------------------------------------------------
+    # -- what always holds --------------------------------------------------------------------------------------------
 
     @invariant()
     def the_counts_agree(self) -> None:

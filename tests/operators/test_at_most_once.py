@@ -55,7 +55,7 @@ def test_it_is_a_promise_about_items_and_not_about_requests() -> None:
 
 
 def test_declarations_add_up() -> None:
-    operator = rx.map(lambda each: each)
+    operator: Any = rx.take(1)
     both = declared(ops.strict(ops.at_most_once(operator)))
     assert both == Declared(operator, strict=True, at_most_once=True)
     assert declared(ops.at_most_once(ops.strict(operator))) == both

@@ -13,7 +13,7 @@ from reactivex import Observable
 from reactivex import operators as rx
 from reactivex.subject import Subject
 
-from streamcrawl import Crawl, Request
+from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.core import RUN, Extent, ItemId, Lease, OpenSink, Run
 from streamcrawl.streams.local import LocalRun
@@ -158,15 +158,23 @@ class Ids(SinkOperator):
     async def close(self) -> None: ...
 
 
+def three(response: Response) -> list[dict[str, Any]]:
+    return [{"url": response.url, "n": n} for n in range(3)]
+
+
+def number(item: Any) -> int:
+    return int(item["n"])
+
+
 def test_lists_have_ids_of_their_own_in_a_crawl_and_go_through_other_operators() -> None:
     starts = [f"http://a.test/{n}" for n in range(10)]
     sink = Ids()
     flow = Crawl(starts).pipe(
         ops.download(*BARE, fetch=FakeFetch(dict.fromkeys(starts, page()))),
-        ops.scrape(lambda page: [{"url": page.url, "n": n} for n in range(3)]),
+        ops.scrape(three),
         ops.batch(4),
         rx.flat_map(reactivex.from_iterable),
-        rx.map(lambda item: item["n"]),
+        rx.map(number),
         ops.batch(7),
         sink,
     )

@@ -57,7 +57,9 @@ def test_each_call_makes_layers_anew() -> None:
 
 
 def test_a_name_that_is_no_place_is_told_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="no default layer is called 'proxies'; the names are scope, user_agent, robots_txt"):
+    with pytest.raises(
+        ValueError, match="no default layer is called 'proxies'; the names are scope, user_agent, robots_txt"
+    ):
         ops.default_layers(proxies=mine())
     with pytest.raises(ValueError, match="'Retry'"):
         ops.default_layers(Retry=None)

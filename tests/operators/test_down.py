@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import reactivex
+from reactivex import Observable
 from reactivex import operators as rx
 from through import through
 
@@ -20,11 +21,13 @@ SITE = {"/": page("home"), "/1": page("one"), "/private/2": page("two")}
 URLS = ["http://a.test/", "http://a.test/1", "http://a.test/private/2"]
 
 
+def text(page: Response) -> dict[str, str]:
+    return {"text": page.text}
+
+
 def crawl(*layers: Any, starts: Any = URLS, fetch: Any = None) -> tuple[Summary, list[str]]:
     async def main() -> tuple[Summary, list[str]]:
-        flow = Crawl(starts).pipe(
-            ops.download(*layers, fetch=fetch or FakeFetch(SITE)), ops.scrape(lambda page: {"text": page.text})
-        )
+        flow = Crawl(starts).pipe(ops.download(*layers, fetch=fetch or FakeFetch(SITE)), ops.scrape(text))
         out: list[Any] = []
         summary = await flow.start(on_item=out.append)
         return summary, sorted(item["text"] for item in out)
@@ -63,7 +66,9 @@ def test_what_it_raises_is_that_requests_outcome(error: Exception, kind: type) -
             raise error
         return request
 
-    outcomes = {outcome.request.url: outcome for outcome in through(ops.down(rx.map(picky)), to=URLS, fetch=FakeFetch(SITE))}
+    outcomes = {
+        outcome.request.url: outcome for outcome in through(ops.down(rx.map(picky)), to=URLS, fetch=FakeFetch(SITE))
+    }
     assert len(outcomes) == 3
     found = outcomes[URLS[1]]
     assert isinstance(found, kind)
@@ -93,11 +98,21 @@ def test_asynchronous_work_goes_through_map_async() -> None:
     assert (summary.dropped, summary.balanced) == (1, True)
 
 
+def twice(request: Request) -> Observable[Request]:
+    return reactivex.of(request, request)
+
+
+def url_of(request: Request) -> str:
+    return request.url
+
+
 def test_answered_requests_go_by() -> None:
     seen: list[str] = []
     answered = Request(URLS[0], answer=Response(URLS[0], body=b"known"))
     fetch = FakeFetch(SITE)
-    outcomes = through(ops.down(rx.do_action(lambda request: seen.append(request.url))), to=[answered, URLS[1]], fetch=fetch)
+    outcomes = through(
+        ops.down(rx.do_action(lambda request: seen.append(request.url))), to=[answered, URLS[1]], fetch=fetch
+    )
     assert seen == [URLS[1]]
     assert fetch.urls == [URLS[1]]
     assert sorted(_text(outcome) for outcome in outcomes) == ["known", "one"]
@@ -111,9 +126,9 @@ def _text(outcome: Outcome) -> str:
 @pytest.mark.parametrize(
     ("operator", "text"),
     [
-        (rx.flat_map(lambda request: reactivex.of(request, request)), "a second output"),
+        (rx.flat_map(twice), "a second output"),
         (rx.delay(1.0), "with no input in hand; use ops.map_async"),
-        (rx.map(lambda request: request.url), "a str, where requests go down"),
+        (rx.map(url_of), "a str, where requests go down"),
     ],
     ids=["twice", "later", "other"],
 )
@@ -139,4 +154,6 @@ def test_one_that_completes_ends_the_run() -> None:
 
 def test_it_keeps_the_laws() -> None:
     assert check_layer(lambda: ops.down(rx.filter(public)), seeds=range(2)).offered > 0
-    assert check_layer(lambda: ops.down(rx.map(lambda request: request.replace(priority=1))), seeds=range(2)).offered > 0
+    assert (
+        check_layer(lambda: ops.down(rx.map(lambda request: request.replace(priority=1))), seeds=range(2)).offered > 0
+    )

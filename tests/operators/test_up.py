@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import reactivex
+from reactivex import Observable
 from reactivex import operators as rx
 from through import through
 
@@ -14,21 +15,23 @@ from streamcrawl import Again, Crawl, Drop, Dropped, Failed, Request, Response, 
 from streamcrawl import operators as ops
 from streamcrawl.core import Outcome
 from streamcrawl.errors import ConnectError, LawBroken
-from streamcrawl.testing import FakeFetch, check_layer, page, run_virtual
+from streamcrawl.testing import Answer, FakeFetch, check_layer, page, run_virtual
 
 URL = "http://a.test/"
-SITE = {
+SITE: dict[str, Answer] = {
     "/": page("home"),
     "/down": ConnectError("refused"),
     "/old": page(status=302, headers={"Location": "/"}),
 }
 
 
+def text(page: Response) -> dict[str, str]:
+    return {"text": page.text}
+
+
 def crawl(*layers: Any, starts: Any = URL) -> tuple[Summary, list[str]]:
     async def main() -> tuple[Summary, list[str]]:
-        flow = Crawl(starts).pipe(
-            ops.download(*layers, fetch=FakeFetch(SITE)), ops.scrape(lambda page: {"text": page.text})
-        )
+        flow = Crawl(starts).pipe(ops.download(*layers, fetch=FakeFetch(SITE)), ops.scrape(text))
         out: list[Any] = []
         summary = await flow.start(on_item=out.append)
         return summary, [item["text"] for item in out]
@@ -73,6 +76,14 @@ def test_what_it_raises_is_that_requests_outcome(error: Exception, kind: type) -
     assert "author" in str(getattr(outcome, "error", "")) or getattr(outcome, "reason", "") == "not today"
 
 
+def twice(outcome: Outcome) -> Observable[Outcome]:
+    return reactivex.of(outcome, outcome)
+
+
+def request_of(outcome: Outcome) -> Request:
+    return outcome.request
+
+
 def test_asynchronous_work_goes_through_map_async() -> None:
     async def translate(outcome: Outcome) -> Outcome:
         await asyncio.sleep(1.0)
@@ -99,8 +110,8 @@ def test_what_map_async_raises_on_a_failure_leaves_the_failure_as_it_is() -> Non
 @pytest.mark.parametrize(
     ("operator", "text"),
     [
-        (rx.flat_map(lambda outcome: reactivex.of(outcome, outcome)), "a second output"),
-        (rx.map(lambda outcome: outcome.request), "a Request, where outcomes come up"),
+        (rx.flat_map(twice), "a second output"),
+        (rx.map(request_of), "a Request, where outcomes come up"),
         (rx.start_with(Dropped(Request(URL), "first")), "with no input in hand"),
     ],
     ids=["twice", "other", "start_with"],

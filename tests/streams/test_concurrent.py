@@ -201,7 +201,7 @@ async def test_what_arrives_with_no_lease_in_hand_is_worked_on_too() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from((0.0, 1.0, 5.0)), st.sampled_from("ok raise later".split())), max_size=40),
+    st.lists(st.tuples(st.sampled_from((0.0, 1.0, 5.0)), st.sampled_from(["ok", "raise", "later"])), max_size=40),
     st.integers(1, 6),
     st.lists(st.sampled_from((0.0, 0.5, 3.0)), min_size=1, max_size=5),
 )

@@ -68,6 +68,13 @@ def later(value: Any) -> Callable[[Any], Awaitable[Any]]:
     return hook
 
 
+def giving(value: Any) -> Callable[[Any], Any]:
+    def hook(element: Any) -> Any:
+        return value
+
+    return hook
+
+
 def raising(error: Exception) -> Callable[[Any], Any]:
     def hook(element: Any) -> Any:
         raise error
@@ -164,7 +171,7 @@ async def test_what_a_hook_raises_becomes_the_outcome(make: Callable[[Any], Laye
 async def test_a_hook_that_gives_no_outcome_fails_and_is_named(
     make: Callable[[Any], Layer], value: Any, wait: bool
 ) -> None:
-    (failed,) = await Staged(make(later(value) if wait else lambda _: value)).send(HOME)
+    (failed,) = await Staged(make(later(value) if wait else giving(value))).send(HOME)
     assert isinstance(failed, Failed)
     assert str(failed.error).startswith(f"operator named: TypeError: gave {value!r} for ")
 

@@ -96,7 +96,11 @@ async def test_again_is_sent_again_in_its_time_and_only_the_last_outcome_comes_o
 @virtual
 async def test_outcomes_have_their_request_without_what_layers_added() -> None:
     request = Request("http://a.test/x")
-    add = layer("secret", lambda run: Hooks(down=lambda each: each.replace(headers=each.headers.set("Cookie", "s=1"))))
+
+    def add_cookie(each: Request) -> Request:
+        return each.replace(headers=each.headers.set("Cookie", "s=1"))
+
+    add = layer("secret", lambda run: Hooks(down=add_cookie))
     for answer in (page("x"), ConnectError("refused")):
         fetch = FakeFetch({"/x": answer})
         run = await Alone(add, fetch=fetch, source=reactivex.of(request)).end()
@@ -223,7 +227,14 @@ async def test_a_layer_may_fetch_and_its_hops_are_followed() -> None:
 
     fetch = FakeFetch({"/x": page("x")})
     run = await Alone(layer("asking", make), again_until(1, wait=5.0), fetch=fetch, source=starts("x")).end()
-    assert [url.rpartition("/")[2] for url in fetch.urls] == ["robots.txt", "robots.txt", "x", "robots.txt", "robots.txt", "x"]
+    assert [url.rpartition("/")[2] for url in fetch.urls] == [
+        "robots.txt",
+        "robots.txt",
+        "x",
+        "robots.txt",
+        "robots.txt",
+        "x",
+    ]
     assert [type(outcome) for outcome in fetched] == [Response, Response]
     assert len(run.out) == 1
 

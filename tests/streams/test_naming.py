@@ -19,6 +19,10 @@ def keep(item: Any) -> bool:
     return True
 
 
+def total(sum_: Any, item: Any) -> Any:
+    return item
+
+
 def own_operator(source: Observable[Any]) -> Observable[Any]:
     return source
 
@@ -40,7 +44,7 @@ HERE = f"test_naming.py:{LINE}"
         (rx.distinct(key_mapper=keep), f"distinct(keep at {HERE})"),
         (rx.take(3), "take"),
         (rx.delay(1.0), "delay"),
-        (rx.scan(keep), f"scan(keep at {HERE})"),
+        (rx.scan(total), f"scan(total at test_naming.py:{total.__code__.co_firstlineno})"),
         (reactivex.compose(rx.map(keep), rx.take(3)), f"map(keep at {HERE})+take"),
         (own_operator, f"own_operator at test_naming.py:{own_operator.__code__.co_firstlineno}"),
         (Doubling(), "doubling"),
@@ -65,6 +69,6 @@ def test_a_lambda_is_named_by_its_place() -> None:
     assert name_of(rx.filter(lambda item: True)).startswith("filter(<lambda> at test_naming.py:")
 
 
-@pytest.mark.parametrize("odd", [None, 3, "text", object(), [].append, len])
+@pytest.mark.parametrize("odd", [None, 3, "text", object(), "text".upper, len])
 def test_whatever_it_is_given_it_gives_a_name(odd: Any) -> None:
     assert name_of(odd)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import reactivex
+from reactivex import abc
 from reactivex import operators as rx
 
 from streamcrawl.streams.scheduler import RunScheduler
 from streamcrawl.testing import START, VirtualLoop, virtual
+
+
+class Log:
+    """Actions that note their state when they run."""
+
+    def __init__(self) -> None:
+        self.ran: list[Any] = []
+
+    def note(self, _: abc.SchedulerBase, state: Any = None) -> None:
+        self.ran.append(state)
 
 
 def scheduler() -> tuple[RunScheduler, VirtualLoop]:
@@ -23,12 +34,12 @@ def scheduler() -> tuple[RunScheduler, VirtualLoop]:
 @virtual
 async def test_what_is_due_runs_before_schedule_returns() -> None:
     made, _ = scheduler()
-    ran: list[Any] = []
-    made.schedule(lambda _, state: ran.append(state), "now")
-    made.schedule_relative(0.0, lambda _, state: ran.append(state), "zero")
-    made.schedule_relative(-5.0, lambda _, state: ran.append(state), "past")
-    made.schedule_absolute(made.now - timedelta(days=1), lambda _, state: ran.append(state), "yesterday")
-    assert ran == ["now", "zero", "past", "yesterday"]
+    log = Log()
+    made.schedule(log.note, "now")
+    made.schedule_relative(0.0, log.note, "zero")
+    made.schedule_relative(-5.0, log.note, "past")
+    made.schedule_absolute(made.now - timedelta(days=1), log.note, "yesterday")
+    assert log.ran == ["now", "zero", "past", "yesterday"]
     assert made.pending == 0
 
 
@@ -55,37 +66,41 @@ async def test_what_is_timed_runs_in_its_time_and_counts_until_then() -> None:
 @virtual
 async def test_what_was_disposed_of_does_not_run_and_counts_no_more() -> None:
     made, _ = scheduler()
-    ran: list[str] = []
-    timer = made.schedule_relative(1.0, lambda *_: ran.append("timer"))
+    log = Log()
+    timer = made.schedule_relative(1.0, log.note, "timer")
     timer.dispose()
     timer.dispose()
     assert made.pending == 0
     await asyncio.sleep(2.0)
-    assert ran == []
-    fired = made.schedule_relative(1.0, lambda *_: ran.append("fired"))
+    assert log.ran == []
+    fired = made.schedule_relative(1.0, log.note, "fired")
     await asyncio.sleep(2.0)
     fired.dispose()
-    assert (ran, made.pending) == (["fired"], 0)
+    assert (log.ran, made.pending) == (["fired"], 0)
 
 
 @virtual
 async def test_what_an_action_schedules_is_disposed_of_with_it() -> None:
     made, _ = scheduler()
-    ran: list[str] = []
-    timer = made.schedule_relative(1.0, lambda inner, _: inner.schedule_relative(1.0, lambda *_: ran.append("inner")))
+    log = Log()
+
+    def again(inner: abc.SchedulerBase, _: Any = None) -> abc.DisposableBase:
+        return inner.schedule_relative(1.0, log.note, "inner")
+
+    timer = made.schedule_relative(1.0, again)
     await asyncio.sleep(1.5)
     assert made.pending == 1
     timer.dispose()
     await asyncio.sleep(2.0)
-    assert (ran, made.pending) == ([], 0)
+    assert (log.ran, made.pending) == ([], 0)
 
 
 @virtual
 async def test_its_clock_is_the_runs_date() -> None:
     made, _ = scheduler()
-    assert made.now == datetime.fromtimestamp(START, tz=timezone.utc)
+    assert made.now == datetime.fromtimestamp(START, tz=UTC)
     await asyncio.sleep(60.0)
-    assert made.now == datetime.fromtimestamp(START + 60, tz=timezone.utc)
+    assert made.now == datetime.fromtimestamp(START + 60, tz=UTC)
 
 
 @pytest.mark.parametrize(

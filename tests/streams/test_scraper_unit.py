@@ -126,7 +126,20 @@ async def generator_later(response: Response) -> Iterator[Any]:
     return many(response)
 
 
-@pytest.mark.parametrize("callback", [many, later, one_by_one, generator_later, lambda page: list(many(page))])
+def many_at_once(response: Response) -> list[Any]:
+    return list(many(response))
+
+
+def giving(value: Any) -> Callable[[Response], Any]:
+    """A callback that gives `value`."""
+
+    def callback(response: Response) -> Any:
+        return value
+
+    return callback
+
+
+@pytest.mark.parametrize("callback", [many, later, one_by_one, generator_later, many_at_once])
 @virtual
 async def test_outputs_come_in_order_and_one_done_after_the_last(callback: Any) -> None:
     scraped = Scraped(callback)
@@ -143,7 +156,7 @@ async def test_outputs_come_in_order_and_one_done_after_the_last(callback: Any) 
 @pytest.mark.parametrize("result", [None, [], iter(()), {"n": 1}, Request(f"{URL}x")])
 @virtual
 async def test_a_callback_may_return_one_or_nothing(result: Any) -> None:
-    scraped = Scraped(lambda response: result).send(page())
+    scraped = Scraped(giving(result)).send(page())
     assert scraped.out[:-1] == ([result] if isinstance(result, (dict, Request)) else [])
     assert scraped.error is None
 
@@ -151,10 +164,12 @@ async def test_a_callback_may_return_one_or_nothing(result: Any) -> None:
 @pytest.mark.parametrize("value", [42, "text", b"bytes", object(), 0, False])
 @virtual
 async def test_what_is_no_item_is_an_error_that_names_it_and_its_page(value: Any) -> None:
-    scraped = Scraped(lambda response: value).send(page())
+    scraped = Scraped(giving(value)).send(page())
     assert isinstance(scraped.error, CallbackError)
-    assert f"the callback for {URL} returned {value!r}, a {type(value).__name__}: an item is a dict" in str(scraped.error)
-    scraped = Scraped(lambda response: [{"n": 1}, value, {"n": 2}]).send(page())
+    assert f"the callback for {URL} returned {value!r}, a {type(value).__name__}: an item is a dict" in str(
+        scraped.error
+    )
+    scraped = Scraped(giving([{"n": 1}, value, {"n": 2}])).send(page())
     assert scraped.items == [{"n": 1}]
     assert f"yielded {value!r}" in str(scraped.error)
 
@@ -219,9 +234,16 @@ async def test_a_request_may_have_its_own_callback_and_arguments() -> None:
 @virtual
 async def test_failures_and_refusals_go_to_the_errback(outcome: Any) -> None:
     assert Scraped(many).send(outcome).out[0].input is outcome
-    scraped = Scraped(many, errback=lambda each: {"kind": type(each).__name__}).send(outcome)
+
+    def kind(each: Any) -> dict[str, str]:
+        return {"kind": type(each).__name__}
+
+    def numbered(each: Any, n: int) -> dict[str, int]:
+        return {"own": n}
+
+    scraped = Scraped(many, errback=kind).send(outcome)
     assert scraped.items == [{"kind": type(outcome).__name__}]
-    own = outcome.request.replace(errback=lambda each, n: {"own": n}, cb_kwargs={"n": 3})
+    own = outcome.request.replace(errback=numbered, cb_kwargs={"n": 3})
     scraped = Scraped(many, errback=many).send(Dropped(own, "x"))
     assert scraped.items == [{"own": 3}]
 
@@ -233,7 +255,6 @@ async def test_items_carry_the_lease_of_their_page_and_number_themselves() -> No
     assert scraped.ids == [(1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0)]
     assert [lease.holds for lease in leases] == [1, 1]
     assert (scraped.run.extent, scraped.run.page) == (None, None)
-
 
 
 @virtual
@@ -315,7 +336,7 @@ async def test_completion_waits_for_callbacks_under_way() -> None:
     assert scraped.completed
 
 
-# -- streamed bodies ----------------------------------------------------------------------------------------------------
+# -- streamed bodies --------------------------------------------------------------------------------------------------
 
 
 async def reads_some(response: Response) -> AsyncIterator[Any]:
@@ -329,7 +350,7 @@ async def breaks_off(response: Response) -> None:
     raise KeyError("author")
 
 
-@pytest.mark.parametrize("callback", [lambda _: None, lambda _: {"n": 1}, reads_some, breaks_off, broken_at_once])
+@pytest.mark.parametrize("callback", [giving(None), giving({"n": 1}), reads_some, breaks_off, broken_at_once])
 @virtual
 async def test_a_body_that_was_not_read_is_closed(callback: Any) -> None:
     chunks = Chunks(b"x" * 100, size=10)
@@ -355,7 +376,7 @@ async def test_a_body_refused_for_its_status_is_closed_after_the_errback() -> No
     assert unread.closed
 
 
-# -- layers -------------------------------------------------------------------------------------------------------------
+# -- layers -----------------------------------------------------------------------------------------------------------
 
 
 def hooked(**hooks: Any) -> ScrapeLayer:
@@ -416,7 +437,7 @@ async def test_a_layer_may_turn_an_input_into_a_failure_or_fail_on_it() -> None:
         return {"error": str(getattr(outcome, "error", outcome))}
 
     refused = Dropped(response.request, "not wanted")
-    assert Scraped(many, hooked(input=lambda _: refused)).send(response).dones[0].input is refused
+    assert Scraped(many, hooked(input=giving(refused))).send(response).dones[0].input is refused
     scraped = Scraped(many, hooked(input=fail), errback=errback).send(response)
     assert scraped.items == [{"error": "operator hooked: KeyError: 'status'"}]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -81,8 +82,12 @@ def test_in_a_run_it_accepts_passes_on_flushes_and_closes(how: str) -> None:
 
 def test_outputs_of_one_item_have_ids_of_their_own_and_each_sink_counts_for_itself() -> None:
     one, two = Keeping(), Keeping()
-    run_virtual(crawl(rx.flat_map(lambda item: reactivex.of(item, item)), one, two).collect())
+    run_virtual(crawl(rx.flat_map(twice), one, two).collect())
     assert one.ids == two.ids == [(1, ordinal, nth) for ordinal in range(3) for nth in range(2)]
+
+
+def twice(item: Any) -> Any:
+    return reactivex.of(item, item)
 
 
 def told(sink: Keeping) -> tuple[Any, list[Any], list[Any]]:
@@ -124,6 +129,24 @@ def test_lost_storage_stops_the_run(how: str) -> None:
     assert sink.log[-2:] == ["flush", "close"]
 
 
+def test_a_run_that_is_cut_short_leaves_no_coroutine_behind() -> None:
+    # An unawaited coroutine would be a RuntimeWarning, which is an error here.
+    def fail(item: Any) -> Any:
+        if item["n"] == 3:
+            raise ValueError("three")
+        return item
+
+    sink = Keeping("async")
+
+    async def main() -> Any:
+        return await crawl(ops.strict(rx.map(fail)), sink).start()
+
+    summary = run_virtual(main())
+    gc.collect()
+    assert "ValueError: three" in str(summary.error)
+    assert sink.log[-2:] == ["flush", "close"]
+
+
 def test_the_checker_passes_it() -> None:
     class Listing(Keeping):
         def _now(self, item: Any, item_id: ItemId) -> Any:
@@ -132,7 +155,7 @@ def test_the_checker_passes_it() -> None:
     assert check_sink(Listing("async"), at_once=True).offered > 0
 
 
-# -- with no crawl around it --------------------------------------------------------------------------------------------
+# -- with no crawl around it ------------------------------------------------------------------------------------------
 
 
 def without_loop(use: Callable[[], Any]) -> Any:
@@ -154,7 +177,11 @@ def use(sink: Keeping, source: Any = None) -> tuple[list[Any], list[str], list[b
     out: list[Any] = []
     errors: list[str] = []
     ended: list[bool] = []
-    (source or items()).pipe(sink).subscribe(out.append, lambda error: errors.append(str(error)), lambda: ended.append(True))
+
+    def told(error: Exception) -> None:
+        errors.append(str(error))
+
+    (source or items()).pipe(sink).subscribe(out.append, told, lambda: ended.append(True))
     return out, errors, ended
 
 
@@ -236,7 +263,8 @@ def test_one_that_does_not_say_how_it_is_opened_is_none() -> None:
 
 def test_a_flow_with_download_and_scrape_may_end_in_it(tmp_path: Any) -> None:
     fetch = FakeFetch({"/": page()})
-    pipe = reactivex.of("http://a.test/").pipe(ops.download(fetch=fetch), ops.scrape(parse), ops.feed(str(tmp_path / "a.jsonl")))
+    starts: Any = reactivex.of("http://a.test/")
+    pipe = starts.pipe(ops.download(fetch=fetch), ops.scrape(parse), ops.feed(str(tmp_path / "a.jsonl")))
     out: list[Any] = []
     pipe.subscribe(out.append)
     assert [item["n"] for item in out] == [1, 2, 3]
