@@ -87,7 +87,8 @@ def _asked(run: Run, outcome: Outcome, longest: float) -> float:
         return 0.0
     asked = retry_after(values[0], run.now())
     if outcome.status in (429, 503) and 0 < asked <= longest:
-        run.hosts.slow_down(host_of(outcome.url), asked)
+        lease = outcome.request.lease
+        run.hosts.slow_down(host_of(outcome.url) if lease is None else lease.host, asked)
     return asked
 
 

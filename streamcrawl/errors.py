@@ -18,7 +18,8 @@
     ├── Drop                           raise it in an operator or a callback: "not this one"
     ├── CallbackError                  a callback raised, or yielded what is no item
     ├── OperatorError                  an operator of the pipe raised
-    ├── SinkError                      a sink could not take or keep an item
+    ├── ItemRefused                    a sink cannot take this item; it goes on with others
+    ├── SinkError                      a sink has lost its storage, or cannot be opened
     └── LawBroken                      an operator broke a law of the stream; the run stops
 
 An error's text is one line that names the thing it is about.
@@ -117,8 +118,12 @@ class OperatorError(StreamcrawlError):
         self.error = error
 
 
+class ItemRefused(StreamcrawlError):
+    """A sink cannot take this item: a field that cannot be written, for example. It goes on with others."""
+
+
 class SinkError(StreamcrawlError):
-    """A sink could not take or keep an item."""
+    """A sink has lost its storage, or cannot be opened; from `accept`, `flush` or `close` it stops the run."""
 
 
 class LawBroken(StreamcrawlError):

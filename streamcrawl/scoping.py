@@ -41,6 +41,11 @@ def scope_test(scope: str | Iterable[str] | Callable[[Request], bool]) -> Callab
     return _by_host(lambda host, site: within(hostname_of(host)))
 
 
+def may_lead(site: str, url: str) -> bool:
+    """Whether a page that descends from the Host `site` may lead to `url` at all: the web never leads to local files."""
+    return _may_lead(site, host_of(url))
+
+
 def domain_test(names: Iterable[str]) -> Callable[[str], bool]:
     """Whether a host name is one of these domains or a subdomain of one.
 

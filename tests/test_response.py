@@ -144,7 +144,8 @@ def test_xml_keeps_the_case_of_names_and_what_html_would_swallow() -> None:
 def test_json_is_read_whole_or_by_jmespath() -> None:
     response = html('{"items": [{"n": 1}, {"n": 2}], "ä": "ü"}', content_type="application/json")
     assert response.json()["ä"] == "ü"
-    assert response.jmespath("items[].n").getall() == [1, 2]
+    numbers: list[Any] = response.jmespath("items[].n").getall()
+    assert numbers == [1, 2]
     assert html(b"\xef\xbb\xbf[1]", content_type="application/json").json() == [1]
     with pytest.raises(ValueError, match="line 1 column 2"):
         html("{", content_type="application/json").json()

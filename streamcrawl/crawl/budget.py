@@ -57,9 +57,12 @@ class Budget:
         """The lease stands for `weight` bytes from now on."""
         self.used += weight - lease.weight
         lease.weight = weight
-        if weight == 0 and lease is self._ahead:
+        self._admit()
+
+    def read(self, lease: Lease) -> None:
+        """The lease's body is complete: if it went ahead of the line, the next one may."""
+        if lease is self._ahead:
             self._ahead = None
-        if self._line and (self.used < self.limit or self._ahead is None):
             self._admit()
 
     async def reserve(self, lease: Lease, size: int) -> None:

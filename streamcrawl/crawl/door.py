@@ -11,6 +11,7 @@ from streamcrawl.crawl.summary import Counts
 from streamcrawl.errors import InvalidURL
 from streamcrawl.events import Events, RequestDropped, RequestFailed, Scheduled
 from streamcrawl.frontier.memory import MemoryFrontier, fingerprint
+from streamcrawl.scoping import may_lead
 from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, normalize, scheme_of
 
 _parse = can_ada.parse
@@ -82,7 +83,8 @@ class Door:
             self._drop(request, f"not followed ({scheme}:)")
             return
         request = request.replace(url=url, site=request.site or parent.site, start=False, lease=None)
-        if not request.dont_filter and not self._in_scope(request):
+        # No dont_filter opens the user's own files to a page of the web.
+        if not may_lead(parent.site, url) or not (request.dont_filter or self._in_scope(request)):
             self._drop(request, "off-site")
             return
         self._admit(request)
@@ -99,6 +101,9 @@ class Door:
         except InvalidURL as error:
             self.failed(Failed(request, error))
             return
+        if again.hop and not may_lead(request.site, request.url):
+            self._drop(request, "off-site")
+            return
         if not again.hop or request.dont_filter:
             self._let_in(request, None)
             return
@@ -106,7 +111,8 @@ class Door:
             self._drop(request, "off-site")
             return
         key = fingerprint(request)
-        if self._frontier.known(key) and not any(fingerprint(request.replace(url=url)) == key for url in request.via):
+        before = again.request.origin
+        if self._frontier.known(key) and not any(fingerprint(before.replace(url=url)) == key for url in request.via):
             self._drop(request, "duplicate")
             return
         self._let_in(request, key)

@@ -168,6 +168,7 @@ class Run(RunContext):
 
     def landed(self, request: Request) -> None:
         if request.lease is not None:
+            self.budget.read(request.lease)
             self.hosts.free(request.lease)
             self.moved()
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import msgspec
 
 from streamcrawl.core import Item
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused
 from streamcrawl.items import as_dict, kind_of
 
 FormatName: TypeAlias = Literal["jsonl", "json", "csv"]
@@ -33,7 +33,7 @@ class Format(Protocol):
     """How items are written, one record after the other."""
 
     def record(self, item: Item) -> bytes:
-        """The bytes to append. Raises: SinkError naming the field that cannot be written."""
+        """The bytes to append. Raises: ItemRefused naming the field that cannot be written."""
         ...
 
     def end(self) -> bytes:
@@ -68,7 +68,7 @@ def encode(record: dict[Any, Any]) -> bytes:
 
     Dates as ISO 8601, decimals as text, bytes as base64, sets as arrays, NaN and infinities as null.
 
-    Raises: SinkError naming the field.
+    Raises: ItemRefused naming the field.
     Source: RFC 8259.
     """
     try:
@@ -83,26 +83,26 @@ def encode(record: dict[Any, Any]) -> bytes:
         raise _blame(record) from None
 
 
-def _blame(record: dict[Any, Any]) -> SinkError:
+def _blame(record: dict[Any, Any]) -> ItemRefused:
     for name, value in record.items():
         if not isinstance(name, str):
-            return SinkError(f"field {name!r}: the name of a field is a str, not {type(name).__name__}")
+            return ItemRefused(f"field {name!r}: the name of a field is a str, not {type(name).__name__}")
         try:
             json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=plain), allow_nan=False)
         except Exception as error:
-            return SinkError(f"field {name!r} cannot be written: {error}")
-    return SinkError(f"the item with the fields {', '.join(map(repr, record))} cannot be written")
+            return ItemRefused(f"field {name!r} cannot be written: {error}")
+    return ItemRefused(f"the item with the fields {', '.join(map(repr, record))} cannot be written")
 
 
 def fields_of(item: Item, names: tuple[str, ...] | None) -> dict[Any, Any]:
     """The item's fields; those of `names` and in their order, if given.
 
-    Raises: SinkError if it is no item.
+    Raises: ItemRefused if it is no item.
     """
     try:
         record: dict[Any, Any] = plain(item) if kind_of(item.__class__) == "pydantic" else as_dict(item)
     except TypeError as error:
-        raise SinkError(str(error)) from None
+        raise ItemRefused(str(error)) from None
     return record if names is None else {name: record[name] for name in names if name in record}
 
 
@@ -234,7 +234,7 @@ def _cell(name: str, value: Any) -> Any:
         built = msgspec.to_builtins(value, str_keys=True, enc_hook=plain)
         return built if type(built) in (str, int, float) else _encode(built).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SinkError(f"field {name!r} cannot be written: {error}") from None
+        raise ItemRefused(f"field {name!r} cannot be written: {error}") from None
 
 
 def format_of(uri: str, suffix: str) -> FormatName:

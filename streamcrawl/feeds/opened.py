@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, cast
 
 from streamcrawl.core import Item, ItemId, Run
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.feeds.formats import Csv, Format, FormatName, JsonArray, JsonLines
 from streamcrawl.feeds.outputs import FileOutput, Output, StdOutput, StreamOutput, is_stream, open_file
@@ -42,7 +42,8 @@ class OpenFeed:
     def accept(self, item: Item, item_id: ItemId) -> None:
         """Take an item, or a list of them.
 
-        Raises: SinkError naming the field that cannot be written; of a list, the other items are taken.
+        Raises: ItemRefused naming the field that cannot be written (of a list, the other items are taken); SinkError
+            if nothing can be written any more.
         """
         if self._waiting > FULL:
             raise SinkError(f"feed {self._name}: it cannot be written to, and {self._waiting} bytes wait already")
@@ -51,8 +52,8 @@ class OpenFeed:
                 self._take_all(cast(Sequence[Item], item))
             else:
                 self._append(self._record(item))
-        except SinkError as error:
-            raise SinkError(f"feed {self._name}: {error}") from None
+        except ItemRefused as error:
+            raise ItemRefused(f"feed {self._name}: {error}") from None
         finally:
             if self._waiting > BUFFER:
                 self._relieve()
@@ -62,10 +63,10 @@ class OpenFeed:
         for nth, item in enumerate(items, 1):
             try:
                 self._append(self._record(item))
-            except SinkError as error:
+            except ItemRefused as error:
                 wrong.append(f"item {nth} of {len(items)}: {error}")
         if wrong:
-            raise SinkError("; ".join(wrong))
+            raise ItemRefused("; ".join(wrong))
 
     def _relieve(self) -> None:
         try:

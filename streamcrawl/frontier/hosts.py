@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -28,19 +27,19 @@ class Slot:
     Args:
         concurrency: Requests at once; 1 or more; None: as the crawl has it.
         delay: Seconds between two requests; 0 or more; None: as the crawl has it.
-        jitter: The delay varies by this share of itself, 0 to 1.
+        jitter: The delay varies by this share of itself, 0 to 1; None: as the crawl has it.
     """
 
     concurrency: int | None = None
     delay: float | None = None
-    jitter: float = 0.0
+    jitter: float | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency is {self.concurrency}; it must be 1 or more")
         if self.delay is not None and self.delay < 0:
             raise ValueError(f"delay is {self.delay}; it must be 0 or more seconds")
-        if not 0 <= self.jitter <= 1:
+        if self.jitter is not None and not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
 
 
@@ -98,7 +97,7 @@ class HostTable:
         self._ready: list[tuple[int, int, int, Host]] = []
         self._timers: list[tuple[float, int, Host]] = []
         self._capped: set[Host] = set()
-        self._lingering: deque[tuple[float, Host]] = deque()
+        self._lingering: list[tuple[float, int, Host]] = []
         self._more_to_come = False
         self._stamps = 0
         self._turns = 0
@@ -117,7 +116,7 @@ class HostTable:
                 name,
                 self._per_host if slot.concurrency is None else slot.concurrency,
                 self._delay if slot.delay is None else slot.delay,
-                slot.jitter or self._jitter,
+                self._jitter if slot.jitter is None else slot.jitter,
             )
             self.hosts[name] = found
         return found
@@ -158,8 +157,8 @@ class HostTable:
 
     def refresh(self, host: Host) -> None:
         """Put the host where it belongs after any change to it."""
-        self._account(host)
         self._stamps += 1
+        self._account(host)
         host.stamp = self._stamps
         if host.capped:
             host.capped = False
@@ -182,17 +181,19 @@ class HostTable:
             and host.next_at <= self.now
             and host.name not in self._slots
             and host.delay == self._delay
+            and host.limit == self._per_host
         ):
             self.hosts.pop(host.name, None)
 
     def _account(self, host: Host) -> None:
-        waiting = len(host.queue)
+        # One that may not be asked now wants no place; it comes back when its time does.
+        waiting = 0 if host.closed or host.next_at > self.now else len(host.queue)
         demand = min(host.limit, host.active + waiting)
         if demand != host.demand:
             had, host.demand = host.demand, demand
             self._demand += demand - had
             if not demand:
-                self._lingering.append((self.now + LINGER, host))
+                heappush(self._lingering, (max(self.now + LINGER, host.next_at), self._stamps, host))
             elif not host.counted:
                 host.counted = True
                 self._with_work += 1
@@ -210,7 +211,7 @@ class HostTable:
     def _cap(self, host: Host) -> int:
         """The places that the host may hold: its share while places are short, and what the others leave over."""
         share = self.places // max(1, self._with_work)
-        if self._more_to_come or self._lingering:
+        if self._more_to_come or (self._lingering and self._lingering[0][0] <= self.now + LINGER):
             return max(1, share)
         if self._demand <= self.places:
             return host.limit
@@ -234,7 +235,7 @@ class HostTable:
         """Time has passed: hosts whose wait is over become ready."""
         now = self.now = self._monotonic()
         while self._lingering and self._lingering[0][0] <= now:
-            _, host = self._lingering.popleft()
+            _, _, host = heappop(self._lingering)
             if not host.demand and host.counted:
                 host.counted = False
                 self._with_work -= 1
@@ -274,6 +275,7 @@ class HostTable:
 
     def take(self, host: Host, lease: Lease) -> None:
         """Reserve a place and the host's next turn for the lease."""
+        self.now = self._monotonic()
         self.used += 1
         host.active += 1
         lease.place = True
@@ -284,6 +286,7 @@ class HostTable:
 
     def reserve(self, host: Host) -> tuple[float, float]:
         """Book the host's next turn. Gives (when it was free before, when it is free after)."""
+        self.now = self._monotonic()
         before = host.next_at
         if host.delay:
             factor = 1 + self._random.uniform(-host.jitter, host.jitter) if host.jitter else 1.0

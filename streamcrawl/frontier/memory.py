@@ -24,6 +24,11 @@ def fingerprint(request: Request) -> bytes:
     return digest("\n".join((request.method, url, request.body.hex(), *chosen)))
 
 
+def _fresh(request: Request) -> bool:
+    """Whether it came from the crawl's start and was not sent before."""
+    return request.start and not request.attempt and not request.via
+
+
 class MemoryFrontier:
     """Requests that wait, by host; what was seen; who holds what."""
 
@@ -48,7 +53,7 @@ class MemoryFrontier:
         order = next(self._rows)
         wait = request.not_before - self._now() if request.not_before else 0.0
         self.waiting += 1
-        self.waiting_starts += request.start
+        self.waiting_starts += _fresh(request)
         self.hosts.enqueue(self.hosts.host(request.slot or host_of(request.url)), order, request, wait)
 
     def lease(self, accepted: Callable[[Lease], None]) -> Lease | None:
@@ -61,14 +66,15 @@ class MemoryFrontier:
         _, row, request = heappop(host.queue)
         lease = Lease(row, request, host.name, accepted)
         self.waiting -= 1
-        self.waiting_starts -= request.start
+        self.waiting_starts -= _fresh(request)
         self.leased += 1
         hosts.take(host, lease)
         return lease
 
     def settle(self, lease: Lease) -> None:
         """Everything that came of the lease is safe."""
-        self.leased -= 1
+        if lease.id > 0:
+            self.leased -= 1
 
     def give_back(self, lease: Lease) -> None:
         """The lease's request was not worked off: it waits again."""

@@ -9,7 +9,7 @@ from hashlib import md5, sha1
 from typing import Any, Protocol, TypeAlias, cast
 
 from streamcrawl.core import Again, Dropped, Failed, Item, ItemId, Request, Run
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.items import as_dict, with_field
 from streamcrawl.response import Response
@@ -55,14 +55,14 @@ class OpenImages:
     async def accept(self, item: Item, item_id: ItemId) -> Item:
         """The item with its result field, once its pictures are stored or have failed.
 
-        Raises: SinkError for what is no item, or has no URLs in its field.
+        Raises: ItemRefused for what is no item, or has no URLs in its field.
         """
         if isinstance(item, (list, tuple)):
             return [await self.accept(each, item_id) for each in cast(Sequence[Item], item)]
         try:
             urls = _urls(as_dict(item), self._options.urls_field)
         except TypeError as error:
-            raise SinkError(f"images: {error}") from None
+            raise ItemRefused(f"images: {error}") from None
         reports = await asyncio.gather(*map(self._picture, urls))
         changed = with_field(item, self._options.result_field, reports)
         if changed is None:

@@ -54,7 +54,7 @@ def accepting(sink: SinkOperator, run: Run, source: Observable[Any]) -> Observab
         return item if result is None else result
 
     def failure(item: Any, error: Exception) -> Any:
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, SinkError)):
             lost = SinkError(f"{name}: {error}")
             lost.__cause__ = error
             run.fail(lost)
@@ -102,67 +102,73 @@ class _Own:
         self.loop.close()
 
 
+class _Alone:
+    """A sink with no crawl around it: every item is waited for; at the end, or when it is disposed of, it is closed."""
+
+    def __init__(self, sink: SinkOperator, lower: abc.ObserverBase[Any]) -> None:
+        self._lower = lower
+        self._own = _Own()
+        self.upstream = SingleAssignmentDisposable()
+        try:
+            self._opened: OpenSink | None = self._own.wait(self._open(sink))
+        except Exception:
+            self._own.close()
+            raise
+
+    async def _open(self, sink: SinkOperator) -> OpenSink:
+        return sink.open(LocalRun(self._own.loop))
+
+    def on_next(self, item: Any) -> None:
+        if self._opened is None:
+            return
+        try:
+            result = self._opened.accept(item, (0, 0, 0))
+            if isinstance(result, Awaitable):
+                result = self._own.wait(_awaited(cast("Awaitable[Any]", result)))
+        except Exception as error:
+            self.upstream.dispose()
+            self.on_error(error)
+        else:
+            self._lower.on_next(item if result is None else result)
+
+    def on_error(self, error: Exception) -> None:
+        try:
+            self.end()
+        except Exception as another:
+            error.add_note(f"and then the sink could not be closed: {another}")
+        self._lower.on_error(error)
+
+    def on_completed(self) -> None:
+        try:
+            self.end()
+        except Exception as error:
+            self._lower.on_error(error)
+        else:
+            self._lower.on_completed()
+
+    def end(self) -> None:
+        """Flush and close, once."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        try:
+            self._own.wait(_ended(opened))
+        finally:
+            self._own.close()
+
+
 async def _awaited(accepting: Awaitable[Any]) -> Any:
     return await accepting
 
 
-def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[Any]) -> abc.DisposableBase:
-    """A sink with no crawl around it: every item is waited for; at the end, also by disposal, it is flushed and closed."""
-    own = _Own()
-    opened: OpenSink | None = None
-    upstream = SingleAssignmentDisposable()
-
-    async def opening() -> OpenSink:
-        return sink.open(LocalRun(own.loop))
-
-    async def ending(open_: OpenSink) -> None:
-        try:
-            await open_.flush()
-        finally:
-            await open_.close()
-
-    def end() -> None:
-        nonlocal opened
-        if own.loop.is_closed():
-            return
-        try:
-            if opened is not None:
-                own.wait(ending(opened))
-        finally:
-            opened = None
-            own.close()
-
-    def on_next(item: Any) -> None:
-        if opened is None:
-            return
-        try:
-            result = opened.accept(item, (0, 0, 0))
-            if isinstance(result, Awaitable):
-                result = own.wait(_awaited(cast("Awaitable[Any]", result)))
-        except Exception as error:
-            upstream.dispose()
-            on_error(error)
-            return
-        lower.on_next(item if result is None else result)
-
-    def on_error(error: Exception) -> None:
-        try:
-            end()
-        finally:
-            lower.on_error(error)
-
-    def on_completed() -> None:
-        try:
-            end()
-        except Exception as error:
-            lower.on_error(error)
-        else:
-            lower.on_completed()
-
+async def _ended(opened: OpenSink) -> None:
     try:
-        opened = own.wait(opening())
-    except Exception:
-        own.close()
-        raise
-    upstream.disposable = source.subscribe(on_next, on_error, on_completed)
-    return CompositeDisposable(upstream, Disposable(end))
+        await opened.flush()
+    finally:
+        await opened.close()
+
+
+def _alone(sink: SinkOperator, source: Observable[Any], lower: abc.ObserverBase[Any]) -> abc.DisposableBase:
+    made = _Alone(sink, lower)
+    made.upstream.disposable = source.subscribe(made.on_next, made.on_error, made.on_completed)
+    return CompositeDisposable(made.upstream, Disposable(made.end))

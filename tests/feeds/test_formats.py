@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused
 from streamcrawl.feeds.formats import Csv, JsonArray, JsonLines, format_of
 
 
@@ -110,14 +110,14 @@ def test_fields_select_and_order() -> None:
 )
 @pytest.mark.parametrize("kind", [JsonLines, JsonArray])
 def test_what_cannot_be_written_is_named(kind: Any, item: Any, said: str) -> None:
-    with pytest.raises(SinkError, match=said):
+    with pytest.raises(ItemRefused, match=said):
         kind().record(item)
 
 
 def test_a_value_that_contains_itself_is_named() -> None:
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(SinkError, match="field 'loop'"):
+    with pytest.raises(ItemRefused, match="field 'loop'"):
         JsonLines().record({"fine": 1, "loop": loop})
 
 
@@ -132,7 +132,7 @@ def test_an_array_of_any_items_reads_back(items: list[dict[str, Any]]) -> None:
 
 def test_an_array_is_not_begun_by_an_item_that_fails() -> None:
     array = JsonArray()
-    with pytest.raises(SinkError):
+    with pytest.raises(ItemRefused):
         array.record({"odd": object()})
     assert json.loads(array.record({"a": 1}) + array.end()) == [{"a": 1}]
 
@@ -172,7 +172,7 @@ def test_csv_tells_once_of_further_fields() -> None:
 
 def test_csv_names_the_field_that_cannot_be_written() -> None:
     kind = Csv()
-    with pytest.raises(SinkError, match="field 'odd' cannot be written"):
+    with pytest.raises(ItemRefused, match="field 'odd' cannot be written"):
         kind.record({"a": 1, "odd": object()})
     assert rows(kind.record({"b": 2})) == [["b"], ["2"]], "an item that failed names no columns"
 

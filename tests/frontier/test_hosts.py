@@ -280,9 +280,8 @@ def test_a_host_that_ran_out_of_work_keeps_its_share_for_a_moment() -> None:
     desk.free(*of_b)
     desk.free(*[lease for lease in out if lease.host == A])
     assert desk.hosts() == [A, A]
-    due = desk.frontier.next_time()
-    assert due == LINGER
-    desk.clock = due
+    assert desk.frontier.next_time() == LINGER
+    desk.clock = LINGER
     assert desk.hosts() == [A, A]
 
 

@@ -101,7 +101,7 @@ class FrontierMachine(RuleBasedStateMachine):
         lease = self.frontier.lease(lambda lease: None)
         if lease is None:
             self.check_idle()
-            return multiple()
+            return multiple()  # pyright: ignore[reportUnknownVariableType]  # hypothesis leaves it open of what
         self.check_handed_out(lease)
         return lease
 

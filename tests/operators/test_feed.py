@@ -15,7 +15,7 @@ import pytest
 import reactivex as rx
 
 from streamcrawl.core import RUN
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.feeds.opened import BUFFER, FULL, OpenFeed
 from streamcrawl.operators.feed import Feed, feed
@@ -249,9 +249,9 @@ def test_an_item_that_cannot_be_written_is_named_and_the_others_stay(tmp_path: P
     async def work(run: LocalRun) -> None:
         opened = feed(path).open(run)
         opened.accept({"a": 1}, ID)
-        with pytest.raises(SinkError, match=r"feed .*items.jsonl: field 'a' cannot be written"):
+        with pytest.raises(ItemRefused, match=r"feed .*items.jsonl: field 'a' cannot be written"):
             opened.accept({"a": object()}, ID)
-        with pytest.raises(SinkError, match="item 2 of 3: field 'b' cannot be written"):
+        with pytest.raises(ItemRefused, match="item 2 of 3: field 'b' cannot be written"):
             opened.accept([{"b": 2}, {"b": object()}, {"b": 3}], ID)
         await opened.close()
 

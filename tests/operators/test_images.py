@@ -17,7 +17,7 @@ from PIL import Image
 from streamcrawl import Crawl, Dropped, Failed, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.core import LEASE, Lease, Outcome
-from streamcrawl.errors import ConnectError, SinkError
+from streamcrawl.errors import ConnectError, ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.operators.images import images
 from streamcrawl.storage.images import OpenImages
@@ -249,7 +249,7 @@ def test_a_batch_is_several_items(tmp_path: Path) -> None:
     ("item", "said"), [("text", "no item: str"), ({"image_urls": 5}, "field 'image_urls' holds 5: URLs are needed")]
 )
 def test_what_has_no_urls(tmp_path: Path, item: Any, said: str) -> None:
-    with pytest.raises(SinkError, match=f"images: {said}"):
+    with pytest.raises(ItemRefused, match=f"images: {said}"):
         accepted(images(tmp_path), {}, of(item))
 
 

@@ -31,7 +31,7 @@ class Edge:
         self.told: list[tuple[str, Any, str]] = []
 
     def passes(self, element: Any) -> bool:
-        return element < 0
+        return bool(element < 0)
 
     def swallowed(self, element: Any, reason: str, lower: abc.ObserverBase[Any]) -> None:
         self.told.append(("swallowed", element, reason))
@@ -86,8 +86,12 @@ def twice(source: Observable[Any]) -> Observable[Any]:
 
 def by_parity(source: Observable[Any]) -> Observable[Any]:
     """Subscribes to its source twice."""
-    even = source.pipe(rx.filter(lambda n: n % 2 == 0), rx.map(lambda n: f"even {n}"))
-    odd = source.pipe(rx.filter(lambda n: n % 2 == 1), rx.map(lambda n: f"odd {n}"))
+
+    def is_even(n: Any) -> bool:
+        return int(n) % 2 == 0
+
+    even = source.pipe(rx.filter(is_even), rx.map(lambda n: f"even {n}"))
+    odd = source.pipe(rx.filter(lambda n: not is_even(n)), rx.map(lambda n: f"odd {n}"))
     return reactivex.merge(even, odd)
 
 

@@ -33,7 +33,7 @@ class Keeping(SinkOperator):
 
     def open(self, run: Run, token: Any = None) -> OpenSink:
         self.log.append("open")
-        return self  # type: ignore[return-value]  # accept is made one way or the other
+        return self
 
     def accept(self, item: Any, item_id: ItemId) -> Any:
         return self._later(item, item_id) if self.how == "async" else self._now(item, item_id)
