@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import RUN, Fetch, Layer, Outcome, Request, Stage
+from streamcrawl.core import Fetch, Layer, Outcome, Request, Stage
 from streamcrawl.operators.default_layers import default_layers
 from streamcrawl.streams.fetching import FetchMaker, fetching
 from streamcrawl.streams.layer import stack
@@ -33,9 +33,7 @@ class Download:
         def subscribe(
             upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            if RUN.get(None) is None:
-                return alone(self.stage(), requests, upper)
-            return self.stage()(requests).subscribe(upper, scheduler=scheduler)
+            return alone(self.stage(), requests, upper)
 
         return Observable(subscribe)
 

@@ -358,8 +358,12 @@ class Run(Protocol):
         """Seconds since the epoch, for dates."""
         ...
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` on the loop; the run ends no earlier than it does."""
+    def spawn(self, work: Coroutine[Any, Any, None], *, items: bool = False) -> asyncio.Task[None]:
+        """Run `work` on the loop; the run ends no earlier than it does.
+
+        Args:
+            items: It works on items that were scraped already: when an error stops the run, it is still finished.
+        """
         ...
 
     async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:

@@ -5,6 +5,7 @@ Every event names its run. An event that nobody subscribed to is never made.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -177,10 +178,11 @@ class Events(Observable[Event]):
         """Tell everybody who subscribed."""
         if not event.run:
             event = msgspec.structs.replace(event, run=self._run)
-        for listener in tuple(self._by_kind.get(type(event), ())):
-            listener(event)
-        for observer in tuple(self._all):
-            observer.on_next(event)
+        for listener in (*self._by_kind.get(type(event), ()), *(observer.on_next for observer in self._all)):
+            try:
+                listener(event)
+            except Exception:  # whoever listens must not break what he listens to
+                logging.getLogger("streamcrawl").exception("a listener to %s failed", type(event).__name__)
         if self._parent is not None:
             self._parent.emit(event)
 

@@ -37,18 +37,21 @@ class Asking(SinkOperator):
     async def items(self, run: Run) -> AsyncIterator[Item]:
         """What the run offers, until it is over."""
         over = asyncio.ensure_future(run)
+        offer: asyncio.Future[tuple[Item, asyncio.Future[None]]] | None = None
         try:
             while True:
                 offer = asyncio.ensure_future(self._offered.get())
                 await asyncio.wait((offer, over), return_when=asyncio.FIRST_COMPLETED)
                 if not offer.done():
-                    offer.cancel()
                     return
                 item, taken = offer.result()
                 yield item
-                taken.set_result(None)
+                if not taken.done():  # the run may have failed while the reader worked
+                    taken.set_result(None)
         finally:
             over.cancel()
+            if offer is not None:
+                offer.cancel()
 
 
 def asking() -> tuple[Asking, Callable[[Run], AsyncIterator[Item]]]:

@@ -83,7 +83,7 @@ class Crawl(Generic[T]):
         memory: The ceiling for bodies and items on their way: bytes, or such as "512MB".
         slots: How single hosts ("https://example.com") or slots of yours (`Request(slot="api")`) are to be treated.
         limit_pages: End after so many pages.
-        limit_items: End after so many items.
+        limit_items: End after so many items; those that are on their way to a slow sink by then are kept.
         seed: For jitter and the like; None: another each time.
 
     Raises: InvalidURL, TypeError, ValueError, for arguments that make no sense.
@@ -308,7 +308,13 @@ class Crawl(Generic[T]):
     async def collect(self) -> list[T]:
         """Run, and give the list of all items. Raises: what stopped the run."""
         items: list[T] = []
-        summary = await self.start(on_item=items.append)
+        run = self.start(on_item=items.append)
+        try:
+            summary = await run
+        except asyncio.CancelledError:  # whoever waited for the items has gone
+            run.stop("cancelled", now=True)
+            await run
+            raise
         if summary.error is not None:
             raise summary.error
         return items

@@ -8,13 +8,17 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from streamcrawl.core import Again, Dropped, Failed, Lease, Outcome, Request
-from streamcrawl.errors import InvalidURL
+from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.response import Response
+from streamcrawl.streams.edges import closed
 from streamcrawl.streams.local import settled
 from streamcrawl.urls import host_of, normalize
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
+
+
+STOPPED = "the run was stopped"
 
 
 class Nested:
@@ -23,8 +27,11 @@ class Nested:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._ids = count(-1, -1)
-        self._line: deque[tuple[asyncio.Future[None], Lease]] = deque()
+        self._lines: dict[str, deque[tuple[asyncio.Future[None], Lease]]] = {}
+        """Who waits for a place, by host."""
         self.active = 0
+        self._open: set[Lease] = set()
+        self._given_up = False
         self.abandoned = 0
         """Cancelled under way: they wait, as it were, at the end of the run."""
 
@@ -36,7 +43,6 @@ class Nested:
         self.active += 1
         try:
             while True:
-                run.counts.offered.nested += 1
                 outcome = await self._exchange(request, parent)
                 if not isinstance(outcome, Again):
                     return self._counted(outcome, parent)
@@ -45,9 +51,6 @@ class Nested:
                 wait = request.not_before - run.now()
                 if wait > 0:
                     await asyncio.sleep(wait)
-        except asyncio.CancelledError:
-            self.abandoned += 1
-            raise
         finally:
             self.active -= 1
             if parent is not None:
@@ -60,6 +63,7 @@ class Nested:
 
     async def _exchange(self, request: Request, parent: Lease | None) -> Outcome:
         run = self._run
+        run.counts.offered.nested += 1
         try:
             request = request.replace(url=normalize(request.url), lease=None, callback=None, errback=None)
         except InvalidURL as error:
@@ -67,17 +71,38 @@ class Nested:
         lease = Lease(self.next_id(), request, request.slot or host_of(request.url), lambda lease: None)
         lease.parent = parent
         lease.reply = run.loop.create_future()
+        if self._given_up:
+            return Failed(request, StreamcrawlError(STOPPED))
+        self._open.add(lease)
         run.into_stage(request.replace(lease=lease))
-        return await lease.reply
+        try:
+            return await lease.reply
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            raise
+        finally:
+            self._open.discard(lease)
+            run.budget.charge(lease, 0)
+
+    def give_up(self) -> None:
+        """The run is cut short: who waits for an answer hears that there is none."""
+        self._given_up = True
+        for lease in tuple(self._open):
+            if lease.reply is not None and not lease.reply.done():
+                lease.reply.set_result(Failed(lease.request, StreamcrawlError(STOPPED)))
 
     def answered(self, lease: Lease, outcome: Outcome) -> None:
         """The stage has brought the outcome of a nested request."""
-        if not (isinstance(outcome, Response) and outcome.stream is not None):
+        assert lease.reply is not None
+        streamed = outcome.stream if isinstance(outcome, Response) else None
+        if lease.reply.done():  # nobody waits for it any more
+            if streamed is not None:
+                self._run.spawn(closed(streamed))
+        else:
+            lease.reply.set_result(outcome)
+        if streamed is None:
             self._run.hosts.free(lease)
             self._run.moved()
-        assert lease.reply is not None
-        if not lease.reply.done():
-            lease.reply.set_result(outcome)
 
     def _counted(self, outcome: Response | Failed | Dropped, parent: Lease | None) -> Outcome:
         run = self._run
@@ -93,22 +118,21 @@ class Nested:
         return outcome
 
     async def wire(self, request: Request) -> None:
-        """Wait for a place, unless the parent lends its own, and for the host's turn."""
+        """Wait for a place, unless one of those it is fetched for lends its own, and for the host's turn."""
         lease = request.lease
         if lease is None:
             return
-        run, hosts, parent = self._run, self._run.hosts, lease.parent
-        lent = lease.place or (parent is not None and parent.place)
-        if lent and parent is not None and parent.place and not parent.charged and parent.host == lease.host:
-            parent.charged = True  # it goes in the turn that was booked for its parent
-            return
-        if not lent:
+        run, hosts, lender = self._run, self._run.hosts, _lender(lease)
+        if lender is None:
             turn: asyncio.Future[None] = run.loop.create_future()
-            self._line.append((turn, lease))
+            self._lines.setdefault(lease.host, deque()).append((turn, lease))
             self.serve()
             await turn
             lease.charged = True
             after = lease.turn[0]
+        elif not lender.charged and lender.host == lease.host:
+            lender.charged = True  # it goes in the turn that was booked for its parent
+            return
         else:
             after = hosts.reserve(hosts.host(lease.host))[0]
         wait = after - run.monotonic()
@@ -118,13 +142,25 @@ class Nested:
     def serve(self) -> None:
         """Give free places to those who wait for one; they come before the frontier."""
         hosts = self._run.hosts
-        for _ in range(len(self._line)):
-            turn, lease = self._line.popleft()
-            if turn.done():
-                continue
-            host = hosts.host(lease.host)
-            if hosts.used >= hosts.places or host.active >= host.limit:
-                self._line.append((turn, lease))
-                continue
-            hosts.take(host, lease)
-            turn.set_result(None)
+        for name in tuple(self._lines):
+            line = self._lines[name]
+            while line and (line[0][0].done() or self._free(name)):
+                turn, lease = line.popleft()
+                if not turn.done():
+                    hosts.take(hosts.host(name), lease)
+                    turn.set_result(None)
+            if not line:
+                del self._lines[name]
+
+    def _free(self, name: str) -> bool:
+        hosts = self._run.hosts
+        host = hosts.host(name)
+        return hosts.used < hosts.places and host.active < host.limit
+
+
+def _lender(lease: Lease) -> Lease | None:
+    """The lease that holds a place for this one: itself, or the nearest of those it is fetched for."""
+    holder: Lease | None = lease
+    while holder is not None and not holder.place:
+        holder = holder.parent
+    return holder

@@ -10,6 +10,9 @@ from streamcrawl.events import Stalled
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
 
+TURNS = 16
+"""Times that the start is asked in a row, before others get their turn."""
+
 STALL = 30.0
 """Seconds without any progress after which it is told who holds what."""
 
@@ -47,10 +50,12 @@ class Pump:
     def _pump(self) -> None:
         run = self._run
         self._due = False
-        if run.over.is_set() or not run.subscribed:
+        if not run.subscribed:
             return
         try:
-            run.nested.serve()
+            run.nested.serve()  # also at the end: the sinks may still be fetching pictures
+            if run.over.is_set():
+                return
             if not run.stopping and not run.paused:
                 self._feed()
             self._look()
@@ -60,6 +65,7 @@ class Pump:
     def _feed(self) -> None:
         run = self._run
         run.hosts.expect(not run.begin.exhausted)
+        turns = 0
         while self._room():
             lease = run.frontier.lease(run.accepted)
             if lease is not None:
@@ -68,6 +74,10 @@ class Pump:
             wanted = run.begin.wanted(run.hosts.places - run.flying, run.frontier.waiting_starts)
             if wanted <= 0 or not run.begin.can_pull or not run.begin.pull(wanted):
                 return
+            turns += 1
+            if turns > TURNS:
+                self.moved()  # a start of nothing but duplicates must not keep the loop
+                return
 
     def _room(self) -> bool:
         """Whether one more request may go out: a place, memory, and no limit reached."""
@@ -75,26 +85,25 @@ class Pump:
         if run.stopping or run.budget.full or run.hosts.used >= run.hosts.places or run.settling.full:
             return False
         limit = run.crawl.options.limit_pages
-        if limit is not None and run.counts.pages + run.flying + run.working >= limit:
-            if run.counts.pages >= limit:
-                run.stop(f"limit of {limit} pages")
-            return False
-        return True
+        return limit is None or run.counts.pages + run.flying + run.working < limit
 
     def _look(self) -> None:
         """Is it over? Is there something to wait for?"""
         run = self._run
-        if run.flying or run.working or run.nested.active:
+        limit = run.crawl.options.limit_pages
+        if limit is not None and run.counts.pages >= limit:
+            run.stop(f"limit of {limit} pages")
+        held_up = run.budget.full or run.settling.full
+        if run.flying or run.working or run.telling or run.nested.active:
             self._arm()
             return
         if run.stopping or (not run.frontier.waiting and run.begin.exhausted):
             run.over.set()
             return
-        start_may_move = not run.begin.exhausted and not run.begin.can_pull
-        coming = run.tasks or run.scheduler.pending or run.paused or start_may_move
-        held_up = run.budget.full or run.settling.full or run.frontier.next_time() is None
-        if held_up and not coming:
-            run.flush_gatherers()  # nothing else can move
+        if not (run.tasks or run.item_tasks or run.scheduler.pending or run.paused):
+            waits = run.begin.may_move or run.frontier.next_time() is not None
+            if held_up or not waits:
+                run.flush_gatherers()  # nothing else can move
         self._arm()
 
     def _arm(self) -> None:
@@ -103,7 +112,7 @@ class Pump:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if run.stopping or run.paused or run.hosts.used >= run.hosts.places:
+        if run.over.is_set() or run.paused or not self._room():
             return
         due = run.frontier.next_time()
         if due is not None:
@@ -123,7 +132,7 @@ class Pump:
         run = self._run
         return [
             f"{run.flying} requests in layers and on the wire, {run.working} callbacks, {len(run.live)} leases open",
-            f"{run.congestion} queues of items full, {len(run.gatherers)} batches, {len(run.tasks)} tasks",
+            f"{run.congestion} queues of items full, {len(run.gatherers)} batches, {len(run.tasks) + len(run.item_tasks)} tasks",
             repr(run.budget),
             *run.hosts.holders()[:10],
         ]

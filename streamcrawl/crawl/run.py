@@ -29,7 +29,7 @@ from streamcrawl.crawl.settling import Settling
 from streamcrawl.crawl.start import Start
 from streamcrawl.crawl.summary import Counts, Summary
 from streamcrawl.crawl.wiring import Wires, subscribe
-from streamcrawl.errors import LawBroken
+from streamcrawl.errors import FlowError, LawBroken
 from streamcrawl.events import (
     CallbackFailed,
     Events,
@@ -43,6 +43,7 @@ from streamcrawl.events import (
     RunStarted,
     RunStopping,
     SentAgain,
+    Stalled,
 )
 from streamcrawl.frontier.hosts import HostTable
 from streamcrawl.frontier.memory import MemoryFrontier
@@ -53,6 +54,10 @@ from streamcrawl.streams.local import settled
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
+
+
+PATIENCE = 10.0
+"""Seconds that an operator on items may take to complete when nothing else is under way."""
 
 
 class Run(RunContext):
@@ -103,6 +108,8 @@ class Run(RunContext):
         """Leases whose outcome is not there yet."""
         self.working = 0
         """Pages whose callback has not finished."""
+        self.telling = 0
+        """Links refused at the door whose errback has not finished."""
         self.reason = "finished"
         self._end = end
         self._on_item = on_item
@@ -111,6 +118,9 @@ class Run(RunContext):
         self.over = asyncio.Event()
         """Nothing more will come out of the frontier."""
         self._drained = asyncio.Event()
+        self._now = asyncio.Event()
+        """Nobody wants to wait any longer."""
+        self._draining = False
         self._wires: Wires | None = None
         self.context = copy_context()
         """In which the run's callbacks and tasks run, whoever set them off."""
@@ -137,9 +147,13 @@ class Run(RunContext):
             if self.events.wants(RunStopping):
                 self.events.emit(RunStopping(reason=reason))
         if now:
-            self.enough = True
-            self.over.set()
+            self._now.set()
+            self._end_feeding()
         self.moved()
+
+    def _end_feeding(self) -> None:
+        self.enough = True
+        self.over.set()
 
     def pause(self) -> None:
         """No new requests until `resume()`; what is under way goes on."""
@@ -182,7 +196,10 @@ class Run(RunContext):
     def fail(self, error: Exception) -> None:
         if self.error is None:
             self.error = error
-            self.stop("failed", now=True)
+            self.stop("failed")
+            self._end_feeding()
+            if self._draining:
+                self._cut()
 
     def known(self, request: Request) -> bool:
         return self.door.known(request)
@@ -264,7 +281,7 @@ class Run(RunContext):
         """The door refused a link that has an errback; that hears of it from the loop, not within the page."""
         if isinstance(self.page, Dropped):
             return  # yielded by an errback for what was refused: it would go round for ever
-        self.working += 1
+        self.telling += 1
         self.loop.call_soon(self._tell_errback, Dropped(request, reason), context=self.context)
 
     def _tell_errback(self, dropped: Dropped) -> None:
@@ -301,7 +318,10 @@ class Run(RunContext):
         extent = self.extent
         assert extent is not None
         lease = extent.leases[0]
-        self.working -= 1
+        if lease.id > 0:
+            self.working -= 1
+        else:
+            self.telling -= 1
         input = done.input
         if isinstance(input, Response):
             self.counts.pages += 1
@@ -339,7 +359,10 @@ class Run(RunContext):
     def item(self, item: Any) -> None:
         self.counts.items += 1
         if self._on_item is not None:
-            self._on_item(item)
+            try:
+                self._on_item(item)
+            except Exception as error:  # of whoever takes the items: no failure of the callback that yielded this one
+                self.fail(error)
         limit = self.crawl.options.limit_items
         if limit is not None and self.counts.items >= limit and not self.enough:
             self.enough = True
@@ -374,24 +397,42 @@ class Run(RunContext):
     async def _drain(self) -> None:
         """The source is at its end: what is in the pipe runs out."""
         assert self._wires is not None
-        cut_short = self.error is not None or bool(self.flying or self.working)
-        if cut_short:
-            for task in tuple(self.tasks):
-                task.cancel()
+        self._draining = True
+        if self.error is not None or self._now.is_set():
+            self._cut()
         self.flush_gatherers()
         self._wires.items.on_completed()
-        if not cut_short:
-            await self._drained.wait()
-            while self.tasks:
-                await asyncio.wait(self.tasks)
+        now, drained = (self.loop.create_task(event.wait()) for event in (self._now, self._drained))
+        try:
+            while not (now.done() or (drained.done() and not self.tasks and not self.item_tasks)):
+                working = {*self.tasks, *self.item_tasks}
+                patience = None if working or self.scheduler.pending else PATIENCE
+                left = {now, *working, *(() if drained.done() else (drained,))}
+                done, _ = await asyncio.wait(left, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    holders = ("an operator on items has not completed; the run ends without it", *self.pump.holders())
+                    self.events.emit(Stalled(seconds=PATIENCE, holders=holders))
+                    return
+        finally:
+            now.cancel()
+            drained.cancel()
+
+    def _cut(self) -> None:
+        """Do not finish what is on the wire and in callbacks. Items that are on their way still arrive."""
+        for task in tuple(self.tasks):
+            task.cancel()
+        self.nested.give_up()
 
     async def _close(self) -> None:
         self.pump.stop()
-        for task in tuple(self.tasks):
+        for task in (*self.tasks, *self.item_tasks):
             task.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
-        await self.begin.close()
+        if self.tasks or self.item_tasks:
+            await asyncio.wait((*self.tasks, *self.item_tasks))
+        try:
+            await self.begin.close()
+        except Exception as error:
+            self.fail(FlowError(f"the start of the crawl failed at its end: {type(error).__name__}: {error}"))
         await self.settling.close()
         for close in reversed(self.closers):
             try:

@@ -49,22 +49,28 @@ class Settling:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._flushing is None or self._flushing.done():
+        if self._flushing is None:
             # Not a task of the run's pipe: it does not count as work under way.
             self._flushing = self._run.loop.create_task(self._flush())
 
     async def _flush(self) -> None:
         safe, self._accepted = self._accepted, []
-        try:
-            for sink in self._run.sinks:
+        flushed = True
+        for sink in self._run.sinks:
+            try:
                 await sink.flush()
-        except Exception as error:
-            lost = SinkError(f"a sink could not be flushed: {error}")
-            lost.__cause__ = error
-            self._run.fail(lost)
+            except Exception as error:  # the other sinks still keep what they have
+                flushed = False
+                self._run.fail(_lost("flushed", error))
+        if not flushed:
             return
         for lease in safe:
             self._run.frontier.settle(lease)
+        self._flushing = None
+        if len(self._accepted) >= SOON:
+            self._begin()
+        elif self._accepted and self._timer is None:
+            self._timer = self._run.loop.call_later(EVERY, self._begin)
         self._run.moved()
 
     async def close(self) -> None:
@@ -75,10 +81,18 @@ class Settling:
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
         await self._flush()
+        if self._timer is not None:
+            self._timer.cancel()
         for sink in self._run.sinks:
             try:
                 await sink.close()
             except Exception as error:
-                lost = SinkError(f"a sink could not be closed: {error}")
-                lost.__cause__ = error
-                self._run.fail(lost)
+                self._run.fail(_lost("closed", error))
+
+
+def _lost(what: str, error: Exception) -> SinkError:
+    if isinstance(error, SinkError):
+        return error
+    lost = SinkError(f"a sink could not be {what}: {error}")
+    lost.__cause__ = error
+    return lost

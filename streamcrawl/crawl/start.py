@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
-from reactivex import Observable
+from reactivex import Observable, abc
 
 from streamcrawl.core import Request, StartSource
 from streamcrawl.errors import FlowError
@@ -39,7 +41,9 @@ class Start:
         self._hosts_differ = False
         self._iterator: Iterator[Any] | None = None
         self._async: AsyncIterator[Any] | None = None
-        self._awaiting = False
+        self._pulling: asyncio.Task[None] | None = None
+        self._subscription: abc.DisposableBase | None = None
+        self._closed = False
         if isinstance(source, (str, Request)):
             self._iterator = iter((source,))
         elif isinstance(source, Observable):
@@ -52,12 +56,33 @@ class Start:
     def open(self) -> None:
         """Subscribe, if the source is an Observable."""
         if self._iterator is None and self._async is None:
-            self._observable.subscribe(self._element, self._failed, self._end)
+            loop, here = self._run.loop, get_ident()
+
+            def from_any_thread(act: Callable[..., None]) -> Callable[..., None]:
+                def arrive(*arguments: Any) -> None:
+                    if get_ident() == here:
+                        act(*arguments)
+                    else:
+                        loop.call_soon_threadsafe(act, *arguments, context=self._run.context)
+
+                return arrive
+
+            self._subscription = self._observable.subscribe(
+                from_any_thread(self._element),
+                from_any_thread(self._failed),
+                from_any_thread(self._end),
+                scheduler=self._run.scheduler,
+            )
 
     @property
     def can_pull(self) -> bool:
         """Whether asking may bring something."""
-        return not self.exhausted and not self._awaiting and (self._iterator is not None or self._async is not None)
+        return not self.exhausted and self._pulling is None and (self._iterator is not None or self._async is not None)
+
+    @property
+    def may_move(self) -> bool:
+        """Whether something may come without being asked for."""
+        return not self.exhausted and not self.can_pull
 
     def wanted(self, free: int, waiting: int) -> int:
         """How many elements to ask for.
@@ -79,8 +104,8 @@ class Start:
         if self._iterator is not None:
             return self._pull_now(self._iterator, min(wanted, TURN))
         if self._async is not None:
-            self._awaiting = True
-            self._run.spawn(self._pull_later(self._async))
+            # Not a task of the run: the run may end while a start that has nothing more to say is waited for.
+            self._pulling = self._run.loop.create_task(self._pull_later(self._async))
         return False
 
     def _pull_now(self, iterator: Iterator[Any], wanted: int) -> bool:
@@ -106,10 +131,13 @@ class Start:
             self._failed(error)
             return
         finally:
-            self._awaiting = False
+            self._pulling = None
+            self._moved()
         self._element(element)
 
     def _element(self, element: Any) -> None:
+        if self._closed:
+            return
         self.taken += 1
         if isinstance(element, str):
             element = Request(element)
@@ -134,13 +162,18 @@ class Start:
         self._moved()
 
     async def close(self) -> None:
-        """Let the source go: a generator's `finally` runs now."""
-        close: Any = getattr(self._async, "aclose", None)
-        if close is not None and not self._awaiting:
-            await close()
-        close = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()
+        """Let the source go: a generator's `finally` runs now. Raises: what it raises."""
+        self._closed = True
+        if self._subscription is not None:
+            self._subscription.dispose()
+        if self._pulling is not None:
+            self._pulling.cancel()
+            await asyncio.wait((self._pulling,))
+        for source, name in ((self._async, "aclose"), (self._iterator, "close")):
+            close = getattr(source, name, None)
+            closing = close() if close is not None else None
+            if closing is not None:
+                await closing
 
 
 def checked(source: Any) -> StartSource:

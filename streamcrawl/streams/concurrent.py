@@ -10,7 +10,7 @@ from typing import Any
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import LEASE, Extent, Run
+from streamcrawl.core import LEASE, OUTCOMES, Extent, Request, Run
 from streamcrawl.streams.kinds import is_awaitable
 from streamcrawl.streams.layer import stray, unawaited
 
@@ -72,7 +72,9 @@ class Concurrent:
         context = copy_context()
         if extent.leases:
             context.run(LEASE.set, extent.leases[0])
-        unawaited(context.run(self._run.spawn, self._finish(element, result, extent)), result)
+        items = not isinstance(element, (Request, *OUTCOMES))
+        task = context.run(lambda: self._run.spawn(self._finish(element, result, extent), items=items))
+        unawaited(task, result)
 
     async def _finish(self, element: Any, result: Awaitable[Any], extent: Extent) -> None:
         try:

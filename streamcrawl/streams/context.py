@@ -41,6 +41,7 @@ class RunContext:
         self._room = asyncio.Event()
         self._room.set()
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.item_tasks: set[asyncio.Task[Any]] = set()
         self.gatherers: list[Callable[[], None]] = []
         self.sinks: list[OpenSink] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
@@ -64,14 +65,15 @@ class RunContext:
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
         self.closers.append(close)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None], *, items: bool = False) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
-        self.tasks.add(task)
+        (self.item_tasks if items else self.tasks).add(task)
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
+        self.item_tasks.discard(task)
         if not task.cancelled():
             error = task.exception()
             if isinstance(error, Exception):

@@ -145,6 +145,7 @@ class Items:
             self._run.events.emit(OutsideExtent(operator=operator))
 
     def ended(self, operator: str) -> None:
+        self._run.enough = True  # whatever callbacks yield now would go nowhere
         self._run.end(f"{operator} completed")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from contextvars import copy_context
@@ -17,7 +18,7 @@ from streamcrawl.response import Response
 from streamcrawl.streams.context import running
 from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
-from streamcrawl.streams.layer import NamedScrapeLayer, failure
+from streamcrawl.streams.layer import NamedScrapeLayer, failure, stray
 
 TURN = 0.01
 """Seconds that one callback may keep the loop before others get a turn."""
@@ -143,6 +144,8 @@ class Scraping:
                     await self._run.room()
                 if self._run.enough:
                     break
+        except asyncio.CancelledError as raised:
+            error = stray(raised)
         except Exception as raised:
             error = raised
         close = getattr(outputs, "aclose", None)
@@ -153,6 +156,9 @@ class Scraping:
     async def _await(self, page: Page, function: Callable[..., Any], result: Awaitable[Any]) -> None:
         try:
             value = await result
+        except asyncio.CancelledError as error:
+            self._done(page, stray(error))
+            return
         except Exception as error:
             self._done(page, error)
             return
@@ -181,10 +187,8 @@ class Scraping:
             raise _no_item(output, page.input, "yielded")
 
     def _done(self, page: Page, error: Exception | None) -> None:
-        response: object = page.input
-        if isinstance(response, Failed) and isinstance(response.error, HttpError):
-            response = response.error.response
-        if isinstance(response, Response) and response.stream is not None:
+        response = _response(page.input)
+        if response is not None and response.stream is not None:
             self._spawn(page, closed(response.stream))
         if error is not None and not isinstance(error, StreamcrawlError):
             error = _raised(error, page.input)
@@ -211,6 +215,14 @@ class Scraping:
     def _end(self) -> None:
         if self._completed and not self._open:
             self._lower.on_completed()
+
+
+def _response(input: ScrapeInput) -> Response | None:
+    """The response that comes with an input, if one does: an errback may want that of a status error."""
+    if isinstance(input, Failed) and isinstance(input.error, HttpError):
+        response = input.error.response
+        return response if isinstance(response, Response) else None
+    return input if isinstance(input, Response) else None
 
 
 def _no_item(value: object, input: ScrapeInput, how: str) -> CallbackError:
@@ -265,9 +277,12 @@ def around(named: NamedScrapeLayer, scraper: Scraper) -> Scraper:
                 if hooks.input is None:
                     return input
                 try:
-                    return hooks.input(input)
+                    shown = hooks.input(input)
                 except Exception as error:
-                    return failure(named.name, input.request, error)
+                    shown = failure(named.name, input.request, error)
+                if isinstance(input, Response) and input.stream is not None and _response(shown) is not input:
+                    run.spawn(closed(input.stream))
+                return shown
 
             def on_output(output: Any) -> None:
                 if isinstance(output, Done):
