@@ -9,8 +9,9 @@ from typing import Any, ClassVar, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from streamcrawl.core import Extent, Run
+from streamcrawl.core import RUN, Extent, Run
 from streamcrawl.streams.context import running
+from streamcrawl.streams.local import by_itself
 
 A = TypeVar("A")
 
@@ -62,6 +63,14 @@ class Gathering:
             for extent in whose:
                 extent.release()
 
+    def drop(self) -> None:
+        """Nobody listens any more: let the leases go."""
+        self._timer.dispose()
+        self._items = []
+        whose, self._whose = self._whose, []
+        for extent in whose:
+            extent.release()
+
     def on_completed(self) -> None:
         self.flush()
         self._lower.on_completed()
@@ -81,10 +90,12 @@ class Batch:
 
     def __call__(self, source: Observable[Any]) -> Observable[list[Any]]:
         def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            if RUN.get(None) is None:
+                return by_itself(self, source, lower)
             run = running()
             made = Gathering(self.count, self.seconds, run, lower)
             upstream = source.subscribe(made.on_next, lower.on_error, made.on_completed, scheduler=scheduler)
-            return CompositeDisposable(upstream, run.gather(made.flush))
+            return CompositeDisposable(upstream, run.gather(made.flush), Disposable(made.drop))
 
         return Observable(subscribe)
 

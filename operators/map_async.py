@@ -8,11 +8,12 @@ from typing import Any, ClassVar, TypeVar
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import OUTCOMES, Extent, Failed, Outcome, Request, Run
+from streamcrawl.core import OUTCOMES, RUN, Extent, Failed, Outcome, Request, Run
 from streamcrawl.errors import OperatorError
 from streamcrawl.response import Response
 from streamcrawl.streams.concurrent import NOTHING, concurrent
 from streamcrawl.streams.context import running
+from streamcrawl.streams.local import by_itself
 from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.layer import failure
 from streamcrawl.streams.naming import name_of
@@ -35,6 +36,8 @@ class MapAsync:
 
     def __call__(self, source: Observable[Any]) -> Observable[Any]:
         def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            if RUN.get(None) is None:
+                return by_itself(self, source, lower)
             run = running()
 
             def failed(element: Any, error: Exception) -> Any:

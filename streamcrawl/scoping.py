@@ -42,7 +42,7 @@ def scope_test(scope: str | Iterable[str] | Callable[[Request], bool]) -> Callab
 
 
 def may_lead(site: str, url: str) -> bool:
-    """Whether a page that descends from the Host `site` may lead to `url` at all: the web never leads to local files."""
+    """Whether a page that descends from the Host `site` may lead to `url` at all: the web never leads to files."""
     return _may_lead(site, host_of(url))
 
 

@@ -132,7 +132,8 @@ class Pump:
         run = self._run
         return [
             f"{run.flying} requests in layers and on the wire, {run.working} callbacks, {len(run.live)} leases open",
-            f"{run.congestion} queues of items full, {len(run.gatherers)} batches, {len(run.tasks) + len(run.item_tasks)} tasks",
+            f"{run.congestion} queues of items full, {len(run.gatherers)} batches",
+            f"{len(run.tasks)} tasks on requests and pages, {len(run.item_tasks)} on items",
             repr(run.budget),
             *run.hosts.holders()[:10],
         ]

@@ -182,6 +182,7 @@ class _Guard:
             return
         self._tell(error)
         if self._operator.strict:
+            self._ended = True
             self._run.fail(_wrapped(self._name, error))
         else:
             self._subscribe()
@@ -201,8 +202,7 @@ class _Guard:
     def on_completed(self) -> None:
         self._upstream_done = True
         if self._ended:
-            if self._edge.one_to_one:
-                self._lower.on_completed()
+            self._lower.on_completed()
             return
         for observer in tuple(self._source.observers):
             observer.on_completed()

@@ -136,8 +136,10 @@ async def test_two_subscriptions_gather_apart() -> None:
     pipe = source.pipe(ops.batch(2))
     out: list[list[Any]] = []
     pipe.subscribe(out.append)
+    await asyncio.sleep(0)
     source.on_next(1)
     pipe.subscribe(out.append)
+    await asyncio.sleep(0)
     source.on_next(2)
     source.on_next(3)
     assert out == [[1, 2], [2, 3]]

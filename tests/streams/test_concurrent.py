@@ -32,6 +32,10 @@ class Stage:
         stream = concurrent(self.source, self.run, work, self._failure, limit, "work")
         stream.subscribe(self._next, on_completed=self._end)
 
+    @property
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        return self.run.tasks | self.run.item_tasks
+
     def _failure(self, element: Any, error: Exception) -> Any:
         self.failures.append((element, str(error)))
         return NOTHING if element % 2 else ("failed", element)
@@ -66,7 +70,7 @@ async def test_at_most_so_many_at_once_and_results_when_they_are_ready() -> None
     stage = Stage(slowly, limit=2)
     stage.send(5, 1, 2)
     await asyncio.sleep(0.5)
-    assert len(stage.run.tasks) == 2
+    assert len(stage.tasks) == 2
     stage.source.on_completed()
     await asyncio.sleep(10.0)
     assert stage.out == [10, 20, 50]
@@ -85,7 +89,7 @@ async def test_one_at_once_keeps_the_order() -> None:
 async def test_a_result_that_is_there_is_emitted_at_once_and_makes_no_task() -> None:
     stage = Stage(lambda n, extent: n + 1, limit=1)
     stage.send(1, 2)
-    assert (stage.out, stage.run.tasks, stage.accepted) == ([2, 3], set(), [0, 1])
+    assert (stage.out, stage.tasks, stage.accepted) == ([2, 3], set(), [0, 1])
     stage.source.on_completed()
     assert stage.completed
 
@@ -126,11 +130,11 @@ async def test_a_cancellation_out_of_the_work_is_a_failure_like_others() -> None
 async def test_a_task_that_is_told_to_end_ends() -> None:
     stage = Stage(slowly, limit=1)
     stage.send(5)
-    for task in stage.run.tasks:
+    for task in stage.tasks:
         task.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (stage.out, stage.failures, stage.run.tasks) == ([], [], set())
+    assert (stage.out, stage.failures, stage.tasks) == ([], [], set())
 
 
 @virtual
@@ -138,7 +142,7 @@ async def test_a_task_that_never_began_leaves_no_coroutine_behind() -> None:
     # An unawaited coroutine would be a RuntimeWarning, which is an error here.
     stage = Stage(slowly, limit=1)
     stage.send(5)
-    (task,) = stage.run.tasks
+    (task,) = stage.tasks
     task.cancel()
     await asyncio.wait([task])
     assert stage.out == []
@@ -241,7 +245,7 @@ def test_whatever_the_timing_every_element_comes_out_or_fails_once(
         assert sorted(stage.accepted) == list(range(len(plan)))
         assert stage.completed
         assert most <= limit
-        assert (stage.run.congestion, stage.run.tasks) == (0, set())
+        assert (stage.run.congestion, stage.tasks) == (0, set())
 
     run_virtual(main())
 

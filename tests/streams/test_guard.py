@@ -181,6 +181,7 @@ async def test_a_strict_one_stops_the_run_and_sees_no_more(one_to_one: bool) -> 
     assert isinstance(guarded.run.error, OperatorError)
     assert guarded.run.error.__cause__ is guarded.run.error.error
     assert seen == [1]
+    assert guarded.end().completed == 1
     assert [what for what, _, _ in guarded.edge.told] == ["failed", "swallowed"]
 
 
@@ -268,6 +269,7 @@ async def test_a_failure_with_no_element_in_hand_is_told(strict: bool) -> None:
     assert (guarded.run.error is not None) == strict
     guarded.send(2)
     assert guarded.out == ([1] if strict else [1, 2])
+    assert guarded.end().completed == 1
 
 
 @virtual
