@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from reactivex import Observable, abc
 
@@ -13,9 +13,9 @@ from streamcrawl.errors import OperatorError
 from streamcrawl.response import Response
 from streamcrawl.streams.concurrent import NOTHING, concurrent
 from streamcrawl.streams.context import running
-from streamcrawl.streams.local import by_itself
 from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.layer import failure
+from streamcrawl.streams.local import by_itself
 from streamcrawl.streams.naming import name_of
 
 A = TypeVar("A")
@@ -69,7 +69,11 @@ def failed_element(run: Run, name: str, element: Any, error: Exception) -> Any:
     return NOTHING
 
 
-def map_async(function: Callable[[A], Awaitable[B] | B], limit: int = 16) -> Callable[[Observable[A]], Observable[B]]:
+@overload
+def map_async(function: Callable[[A], Awaitable[B]], limit: int = 16) -> Callable[[Observable[A]], Observable[B]]: ...
+@overload
+def map_async(function: Callable[[A], B], limit: int = 16) -> Callable[[Observable[A]], Observable[B]]: ...
+def map_async(function: Callable[[Any], Any], limit: int = 16) -> Callable[[Observable[Any]], Observable[Any]]:
     """Each element becomes what `function` gives or awaits for it.
 
     It may stand on any edge of the pipe: requests, outcomes, items. The element's lease is carried across, so that the

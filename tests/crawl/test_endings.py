@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from reactivex import operators as rx
 from streamcrawl import Crawl, Dropped, Request, Response, Slot, Summary
 from streamcrawl import fetch as inline
 from streamcrawl import operators as ops
-from streamcrawl.core import ItemId, Run
+from streamcrawl.core import ItemId, Layer, Run
 from streamcrawl.errors import SinkError
 from streamcrawl.events import Stalled
 from streamcrawl.streams.sink import SinkOperator
@@ -192,7 +192,7 @@ def test_the_lent_place_reaches_grandchildren() -> None:
     from streamcrawl.streams.layer import layer
 
     site = {"/robots.txt": page(status=404), "/token": page("t"), "/0": page("x")}
-    layers = (layer("token", token_first), *ops.default_layers())
+    layers: list[Layer] = [layer("token", token_first), *ops.default_layers()]
     flow = Crawl(URL + "0", concurrency=1, per_host=1).pipe(
         ops.download(*layers, fetch=FakeFetch(site, latency=1.0)), ops.scrape(url_item)
     )
@@ -316,9 +316,7 @@ def test_a_run_that_fails_still_delivers_what_was_scraped(batched: bool) -> None
 
     sink = Sink(slowly)
     steps = (ops.batch(100),) if batched else ()
-    flow = Crawl(start()).pipe(
-        ops.download(*BARE, fetch=FakeFetch(pages(1))), ops.scrape(several(10)), *steps, sink
-    )
+    flow = Crawl(start()).pipe(ops.download(*BARE, fetch=FakeFetch(pages(1))), ops.scrape(several(10)), *steps, sink)
     summary = go(flow)
     assert "neither a URL nor a Request" in str(summary.error)
     assert (len(sink.items[0]) if batched else len(sink.items)) == 10
@@ -399,11 +397,11 @@ def test_async_for_gives_the_error_of_the_run_and_its_place_back() -> None:
 
     async def main() -> None:
         flow = Crawl(start()).pipe(ops.download(*BARE, fetch=FakeFetch(pages(1))), ops.scrape(several(10)))
-        with pytest.raises(Exception, match="neither a URL nor a Request"):
-            async for _ in flow:
-                await asyncio.sleep(1.0)
+        async for _ in flow:
+            await asyncio.sleep(1.0)
 
-    run_virtual(main())
+    with pytest.raises(Exception, match="neither a URL nor a Request"):
+        run_virtual(main())
 
 
 def test_cancelling_collect_ends_the_run() -> None:
@@ -483,7 +481,7 @@ def test_nested_fetches_keep_the_delay_after_a_pause() -> None:
     flow = Crawl(URL + "0", delay=10.0, jitter=0.0).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(parse))
     go(flow)
     times = fetch.times
-    assert min(after - before for before, after in zip(times[1:], times[2:], strict=False)) >= 9.99
+    assert min(after - before for before, after in pairwise(times[1:])) >= 9.99
 
 
 def test_slowed_hosts_do_not_starve_live_ones() -> None:

@@ -362,7 +362,7 @@ def test_in_a_crawl_a_host_that_is_being_asked_holds_one_place() -> None:
     site: dict[str, Answer] = {"/": page(links=urls), **{f"/{n}": "page" for n in range(20)}}
     fetch = FakeFetch(site, latency=lambda request: 60.0 if request.url == HOST + "/robots.txt" else 1.0)
 
-    def parse(response: Response) -> Iterator[Request]:
+    def parse(response: Response) -> list[Request]:
         return response.follow_all(css="a")
 
     async def main() -> None:
