@@ -60,7 +60,8 @@ def scrape(
         callback: Takes a Response; a function, generator, coroutine, async generator or method. It gives items (dict,
             or a dataclass, attrs, pydantic or msgspec object), Requests and None.
         layers: Scrape layers, the outermost first.
-        errback: Takes a Failed or a Dropped, for requests that have none of their own.
+        errback: Takes a Failed or a Dropped, for requests that have none of their own. Links that never became requests
+            (duplicates, off-site) are told to an errback of their own only.
         defaults: False: exactly `layers`.
 
     Emits: items. With no Crawl around it, Requests too.

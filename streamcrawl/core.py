@@ -16,7 +16,7 @@ import msgspec
 from reactivex import Observable, abc
 
 from streamcrawl.headers import NO_HEADERS, Headers
-from streamcrawl.response import Response
+from streamcrawl.response import BodyStream, Response
 
 Item: TypeAlias = Any
 """A dict, or a dataclass, attrs, pydantic or msgspec object."""
@@ -215,6 +215,7 @@ class Lease:
     __slots__ = (
         "accepted",
         "answered",
+        "bodies",
         "charged",
         "holds",
         "host",
@@ -245,6 +246,8 @@ class Lease:
         self.parent: Lease | None = None
         self.reply: asyncio.Future[Outcome] | None = None
         """Where the outcome of a nested fetch goes."""
+        self.bodies: tuple[BodyStream, ...] = ()
+        """Streamed bodies that came for it, of nested fetches too."""
         self.answered = False
         """Whether its outcome is there."""
         self.accepted = accepted

@@ -14,9 +14,15 @@ def decode(body: bytes, content_type: str | None, explicit: str | None = None) -
     if explicit is not None:
         name = resolve_encoding(explicit)
         if name is not None:
-            return name, body.decode(name, "replace")
-    encoding, text = html_to_unicode(content_type, body, default_encoding="utf-8", auto_detect_fun=_detect)
-    return encoding, text
+            try:
+                return name, body.decode(name, "replace")
+            except (LookupError, UnicodeError):
+                pass  # a codec of Python's that is none of characters, such as "hex"
+    try:
+        return html_to_unicode(content_type, body, default_encoding="utf-8", auto_detect_fun=_detect)
+    except (LookupError, UnicodeError):  # the page names such a codec: it says nothing
+        name = _detect(body) or "utf-8"
+        return name, body.decode(name, "replace")
 
 
 def _detect(body: bytes) -> str | None:

@@ -51,6 +51,7 @@ class Response:
         "_base",
         "_body",
         "_encoding",
+        "_explicit",
         "_selector",
         "_text",
         "flags",
@@ -91,6 +92,7 @@ class Response:
         self._body = body
         self.request: Request = request
         self.flags = flags
+        self._explicit = encoding
         self._encoding = encoding
         self.protocol = protocol
         self.ip_address = ip_address
@@ -110,7 +112,7 @@ class Response:
             "body": self._body,
             "request": self.request,
             "flags": self.flags,
-            "encoding": self._encoding if self._text is None else None,
+            "encoding": self._explicit,
             "protocol": self.protocol,
             "ip_address": self.ip_address,
             "latency": self.latency,
@@ -213,8 +215,8 @@ class Response:
 
             try:
                 return Base(get_base_url(self.text[:4096], self.url))
-            except InvalidURL:
-                pass
+            except ValueError:
+                pass  # a base that is no URL does not count
         return Base(without_fragment(self.url))
 
     def follow(self, target: Any, **options: Unpack[RequestOptions]) -> Request:
@@ -327,6 +329,11 @@ def _strings(found: Any) -> list[str]:
 def _href(target: Any) -> str:
     if isinstance(target, str):
         return target
+    if isinstance(target, list):
+        many = cast("list[object]", target)
+        raise ValueError(
+            f"{len(many)} links at once: follow() takes one, such as {'response.css(...)[0]'}, follow_all() takes all"
+        )
     url = getattr(target, "url", None)
     if isinstance(url, str):
         return url
@@ -334,7 +341,9 @@ def _href(target: Any) -> str:
     if isinstance(root, str):
         return root
     get = getattr(root, "get", None)
-    href = (get("href") or get("src")) if callable(get) else None
+    href = get("href") if callable(get) else None
+    if href is None and callable(get):
+        href = get("src")
     if isinstance(href, str):
         return href
     raise ValueError(f"no link in {target!r}")

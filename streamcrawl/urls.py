@@ -35,7 +35,12 @@ def normalize(url: str) -> str:
         )
         raise InvalidURL(url, why) from None
     except (TypeError, AttributeError):
-        raise InvalidURL(url, f"a URL is a str, not {type(url).__name__}") from None
+        why = (
+            "it has characters that no URL can have"
+            if isinstance(url, str)
+            else f"a URL is a str, not {type(url).__name__}"
+        )
+        raise InvalidURL(url, why) from None
 
 
 class Base:
@@ -64,9 +69,9 @@ def host_of(url: str) -> str:
 
     `file:` and `data:` URLs have `file://` and `data://`.
     """
-    start = url.find("://")
-    if start < 0:
-        return scheme_of(url) + "://"
+    start = url.find(":")
+    if url[start : start + 3] != "://":
+        return scheme_of(url) + "://"  # such as data:, whatever stands in its content
     end = start + 3
     for mark in ("/", "?", "#"):
         at = url.find(mark, start + 3)

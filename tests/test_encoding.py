@@ -83,6 +83,14 @@ def test_broken_bytes_become_the_replacement_character() -> None:
     assert "\ufffd" in decode(codecs.BOM_UTF16_LE + b"\x00\xd8", None)[1]
 
 
+@pytest.mark.parametrize("codec", ["hex", "base64", "zlib", "rot13", "idna", "punycode", "undefined", "bz2"])
+def test_a_codec_that_is_none_of_characters_says_nothing(codec: str) -> None:
+    body = f'<meta charset="{codec}">Привет'.encode()
+    assert decode(body, None) == ("utf-8", body.decode())
+    assert decode(body, f"text/html; charset={codec}") == ("utf-8", body.decode())
+    assert decode("Привет".encode(), None, codec) == ("utf-8", "Привет")
+
+
 LABELS = st.sampled_from(
     [
         "utf-8",

@@ -98,6 +98,20 @@ def test_no_bytes_make_reading_or_selecting_raise(body: bytes, content_type: str
         assert all(isinstance(request, Request) for request in response.follow_all(css="a"))
 
 
+def test_a_copy_keeps_the_encoding_that_was_given_whether_or_not_it_was_read() -> None:
+    response = html("Привет".encode("koi8-r"), content_type="text/html", encoding="koi8-r")
+    assert response.text == "Привет"
+    assert response.replace(flags=("seen",)).text == "Привет"
+    found = html(b"plain", content_type="text/html")
+    assert found.encoding == "utf-8"
+    assert (
+        found.replace(
+            body="Привет".encode("cp1251"), headers=Headers({"Content-Type": "text/html; charset=cp1251"})
+        ).text
+        == "Привет"
+    )
+
+
 # -- what it is parsed as ---------------------------------------------------------------------------------------------
 
 
@@ -168,6 +182,7 @@ def test_xpath_takes_variables_and_the_page_is_parsed_once() -> None:
         ('<BASE target=_top HREF="/other/">', "http://a.test/other/next"),
         ('<!-- <base href="http://b.test/"> -->', "http://a.test/dir/next"),
         ("<base target=_top>", "http://a.test/dir/next"),
+        ('<base href="http://[">', "http://a.test/dir/next"),
     ],
 )
 def test_links_are_joined_with_the_pages_base(head: str, joined: str) -> None:
@@ -218,6 +233,12 @@ def test_follow_says_what_holds_no_link(target: Any) -> None:
         html(LINKS).follow(target)
 
 
+@pytest.mark.parametrize("css", ["a", "a::attr(href)", "b", "b::attr(href)"])
+def test_follow_takes_one_link_and_not_all_that_were_selected(css: str) -> None:
+    with pytest.raises(ValueError, match="links at once"):
+        html(LINKS).follow(html(LINKS).css(css))
+
+
 def test_follow_passes_options_on_and_keeps_the_site() -> None:
     def parse(response: Response) -> None: ...
 
@@ -266,7 +287,7 @@ def test_follow_all_takes_href_or_src(css: str, urls: list[str]) -> None:
 
 def test_follow_all_takes_selectors() -> None:
     page = html(LINKS)
-    assert [request.url for request in page.follow_all(page.css("a[href*=t]"))] == FOUND[1:3]
+    assert [request.url for request in page.follow_all(page.css("a[href]"))] == FOUND
     assert [request.url for request in page.follow_all(page.css("a::attr(href)"))] == FOUND
     assert list(page.follow_all([])) == []
 

@@ -91,6 +91,7 @@ def test_normalize_writes_urls_as_browsers_do(url: str, normalized: str) -> None
         ("http://[::1", "it cannot be parsed"),
         ("http://a.test:99999/", "it cannot be parsed"),
         ("http://a b/", "it cannot be parsed"),
+        ("http://a.test/\ud800", "characters that no URL can have"),
         (3, "a URL is a str, not int"),
         (None, "a URL is a str, not NoneType"),
         (b"http://a.test/", "a URL is a str, not bytes"),
@@ -148,6 +149,8 @@ def test_join(href: str, joined: str) -> None:
         ("http://a.test", "http://a.test", "a.test"),
         ("file:///a/b", "file://", ""),
         ("data:text/html,x", "data://", ""),
+        ("data:text/html,<a href=http://b.test/>", "data://", ""),
+        ("mailto:a@b.test?body=http://c.test/", "mailto://", ""),
     ],
 )
 def test_the_host_has_scheme_name_and_port(url: str, host: str, hostname: str) -> None:

@@ -29,13 +29,10 @@ class Door:
         events: Events,
         in_scope: Callable[[Request], bool],
         refused: Callable[[Request, str], None],
-        *,
-        for_all: bool,
     ) -> None:
         self._recent: set[str] = set()
         """URLs, as they were written, that were known a moment ago: most links of a site are on all of its pages."""
         self._refused = refused
-        self._for_all = for_all
         self._frontier = frontier
         self._counts = counts
         self._events = events
@@ -55,7 +52,8 @@ class Door:
                 return False
             if len(self._recent) >= RECENT:
                 self._recent.clear()
-            self._recent.add(url)
+            if not request.keep_fragments:
+                self._recent.add(url)
         self._counts.offered.links += 1
         self._drop(request, "duplicate")
         return True
@@ -134,7 +132,7 @@ class Door:
 
     def _drop(self, request: Request, reason: str) -> None:
         self.dropped(reason, request)
-        if request.errback is not None or self._for_all:
+        if request.errback is not None:
             self._refused(request, reason)
 
     def dropped(self, reason: str, request: Request) -> None:

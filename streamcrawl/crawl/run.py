@@ -50,6 +50,7 @@ from streamcrawl.frontier.memory import MemoryFrontier
 from streamcrawl.response import Response
 from streamcrawl.scoping import scope_test
 from streamcrawl.streams.context import RunContext
+from streamcrawl.streams.edges import closed
 from streamcrawl.streams.local import settled
 
 if TYPE_CHECKING:
@@ -89,14 +90,12 @@ class Run(RunContext):
             loop.time,
         )
         self.frontier = MemoryFrontier(self.hosts, self.now)
-        scrape = crawl.pipes.scrape
         self.door = Door(
             self.frontier,
             self.counts,
             self.events,
             scope_test(options.scope),
             self.refused_link,
-            for_all=scrape is not None and scrape.errback is not None,
         )
         self.begin = Start(crawl.start_source, self, self.door.start, self.moved)
         self.nested = Nested(self)
@@ -353,6 +352,8 @@ class Run(RunContext):
     def accepted(self, lease: Lease) -> None:
         """Nobody works for the lease any more: its items are with every sink."""
         self.live.pop(lease.id, None)
+        for body in lease.bodies:
+            self.spawn(closed(body))
         self.budget.charge(lease, 0)
         self.settling.accepted(lease)
 
@@ -367,6 +368,11 @@ class Run(RunContext):
         if limit is not None and self.counts.items >= limit and not self.enough:
             self.enough = True
             self.stop(f"limit of {limit} items")
+
+    def broken(self, error: Exception) -> None:
+        """The pipe of items has ended with an error: nothing will come out of it any more."""
+        self.fail(error)
+        self._drained.set()
 
     def drained(self) -> None:
         self._drained.set()

@@ -18,7 +18,7 @@ from streamcrawl.operators.scrape import Scrape
 from streamcrawl.response import Response
 from streamcrawl.streams.declared import Operator, carries_leases
 from streamcrawl.streams.edges import Items, OneToOne
-from streamcrawl.streams.guard import Edge, guard
+from streamcrawl.streams.guard import Edge, beside, guard
 from streamcrawl.streams.naming import name_of
 
 
@@ -73,6 +73,7 @@ class Ends(Protocol):
     def output(self, output: Any) -> None: ...
     def item(self, item: Any) -> None: ...
     def fail(self, error: Exception) -> None: ...
+    def broken(self, error: Exception) -> None: ...
     def drained(self) -> None: ...
 
 
@@ -117,7 +118,7 @@ def subscribe(pipe: Pipe, run: Run, ends: Ends, end: Callable[[Observable[Any]],
     inputs = _through(pipe.outcomes, wires.inputs, edge, run, len(pipe.requests) + 1)
     requests = _through(pipe.requests, wires.requests, edge, run, 0)
     add, scheduler = wires.subscription.add, run.scheduler
-    add(items.subscribe(ends.item, ends.fail, ends.drained, scheduler=scheduler))
+    add(items.subscribe(ends.item, ends.broken, ends.drained, scheduler=scheduler))
     inputs = _only((Response, Failed, Dropped), inputs, run, pipe.outcomes)
     requests = _only((Request,), requests, run, pipe.requests)
     add(scraper(inputs).subscribe(ends.output, ends.fail, scheduler=scheduler))
@@ -152,7 +153,7 @@ def _through(
 ) -> Observable[Any]:
     for n, operator in enumerate(operators, before + 1):
         if carries_leases(operator):
-            source = operator(source)
+            source = beside(operator, edge)(source) if edge.one_to_one else operator(source)
         else:
             source = guard(operator, f"{name_of(operator)}, number {n} in the pipe", edge, run)(source)
     return source

@@ -56,6 +56,8 @@ class Host:
     active: int = 0
     demand: int = 0
     next_at: float = 0.0
+    rest_until: float = 0.0
+    """A layer asked for rest until then; a turn that is given back does not shorten it."""
     closed: bool = False
     turn: int = 0
     stamp: int = 0
@@ -126,7 +128,8 @@ class HostTable:
     def slow_down(self, host: str, seconds: float) -> None:
         state = self.host(host)
         self.now = self._monotonic()
-        state.next_at = max(state.next_at, self.now + seconds)
+        state.rest_until = max(state.rest_until, self.now + seconds)
+        state.next_at = max(state.next_at, state.rest_until)
         self.refresh(state)
 
     def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
@@ -135,8 +138,9 @@ class HostTable:
         if delay is not None:
             slot = self._slots.get(host)
             delay = max(delay, self._delay if slot is None or slot.delay is None else slot.delay)
-            # What was sent before the rate was known counts too.
-            state.next_at = max(state.next_at, self.now + delay - state.delay)
+            # What was sent before the rate was known counts too; without a delay nobody noted when that was.
+            booked = state.next_at if state.delay else self.now
+            state.next_at = max(state.next_at, booked + delay - state.delay)
             state.delay = delay
         if concurrency is not None:
             state.limit = max(1, concurrency)
@@ -265,6 +269,8 @@ class HostTable:
             _, _, stamp, host = self._ready[0]
             if host.stamp != stamp:
                 heappop(self._ready)
+            elif host.later and host.later[0][0] <= self.now:
+                self.refresh(host)  # one that waited for its time may come before those at hand
             elif host.active >= self._cap(host):
                 heappop(self._ready)
                 host.capped = True
@@ -303,7 +309,7 @@ class HostTable:
         host.active -= 1
         before, after = lease.turn
         if not lease.charged and host.next_at == after:
-            host.next_at = before
+            host.next_at = max(before, host.rest_until)
         self.refresh(host)
         if self._capped and self._demand <= self.places:
             self._uncap()

@@ -20,7 +20,8 @@ def fingerprint(request: Request) -> bytes:
     url = canonical(request.url, keep_fragments=request.keep_fragments)
     if request.method == "GET" and not request.body and not request.fingerprint_headers:
         return digest(url)
-    chosen = [f"{name.lower()}:{request.headers.get(name, '')}" for name in sorted(request.fingerprint_headers)]
+    names = sorted({name.lower() for name in request.fingerprint_headers})
+    chosen = [f"{name}:{request.headers.get(name, '')}" for name in names]
     return digest("\n".join((request.method, url, request.body.hex(), *chosen)))
 
 

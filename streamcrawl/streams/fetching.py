@@ -30,7 +30,7 @@ class FetchMaker(Protocol):
 
 
 class _Held:
-    """A streamed body that holds the request's place until it was read or closed."""
+    """A streamed body that holds the request's place until it was read or closed, or its page is done."""
 
     __slots__ = ("_body", "_over", "_request", "_run")
 
@@ -39,15 +39,17 @@ class _Held:
         self._run = run
         self._request = request
         self._over = False
-        if request.lease is not None:
-            request.lease.hold()
+        lease = request.lease
+        while lease is not None and lease.parent is not None:
+            lease = lease.parent
+        if lease is not None:
+            # Whoever forgets to read it: it is closed when nobody works for the lease any more.
+            lease.bodies = (*lease.bodies, self)
 
     def _end(self) -> None:
         if not self._over:
             self._over = True
             self._run.landed(self._request)
-            if self._request.lease is not None:
-                self._request.lease.release()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -57,6 +59,8 @@ class _Held:
             self._end()
 
     async def aclose(self) -> None:
+        if self._over:
+            return
         try:
             await self._body.aclose()
         finally:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+from reactivex.subject import Subject
 
 from streamcrawl.core import Run
 from streamcrawl.errors import LawBroken, OperatorError
@@ -206,6 +207,28 @@ class _Guard:
             return
         for observer in tuple(self._source.observers):
             observer.on_completed()
+
+
+def beside(operator: Operator, edge: Edge) -> Operator:
+    """An operator that needs no guard, with the elements that its edge does not show to operators going by it."""
+
+    def shown(source: Observable[Any]) -> Observable[Any]:
+        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            through: Subject[Any] = Subject()
+
+            def on_next(element: Any) -> None:
+                if edge.passes(element):
+                    lower.on_next(element)
+                else:
+                    through.on_next(element)
+
+            below = operator(through).subscribe(lower, scheduler=scheduler)
+            upstream = source.subscribe(on_next, through.on_error, through.on_completed, scheduler=scheduler)
+            return CompositeDisposable(upstream, below)
+
+        return Observable(subscribe)
+
+    return shown
 
 
 def _wrapped(name: str, error: Exception) -> OperatorError:

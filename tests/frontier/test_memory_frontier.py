@@ -116,9 +116,8 @@ class FrontierMachine(RuleBasedStateMachine):
         assert len(self.out) < self.places, "more requests than places"
         assert len(host.active) < host.limit, "more requests than the host allows"
         assert host.free_at() <= self.clock, "before the host's delay was over"
-        others = [each for each in self.waiting[name] if each.due <= each.added]
-        if entry.due <= entry.added:
-            assert entry == min(others), "not the first of its host"
+        ready = [each for each in self.waiting[name] if each.due <= self.clock]
+        assert entry == min(ready), "not the first of its host"
         self.waiting[name].remove(entry)
         host.active.add(lease.id)
         host.turns[lease.id] = self.clock
@@ -184,6 +183,21 @@ class FrontierMachine(RuleBasedStateMachine):
     def open(self, name: str) -> None:
         self.table.open(name)
         self.hosts[name].closed = False
+
+    @rule(name=st.sampled_from(HOSTS), delay=st.sampled_from((0.0, 1.0, 4.0)))
+    def set_delay(self, name: str, delay: float) -> None:
+        self.table.set_rate(name, delay=delay)
+        self.hosts[name].delay = max(delay, self.fresh(name).delay)
+
+    @rule(name=st.sampled_from(HOSTS), concurrency=st.integers(1, 4))
+    def set_concurrency(self, name: str, concurrency: int) -> None:
+        self.table.set_rate(name, concurrency=concurrency)
+        self.hosts[name].limit = concurrency
+
+    @rule(name=st.sampled_from(HOSTS), seconds=st.sampled_from((0.5, 1.0, 6.0)))
+    def slow_down(self, name: str, seconds: float) -> None:
+        self.table.slow_down(name, seconds)
+        self.hosts[name].not_until = max(self.hosts[name].not_until, self.clock + seconds)
 
     @rule(more=st.booleans())
     def expect(self, more: bool) -> None:
@@ -263,6 +277,7 @@ def test_a_fingerprint_tells_chosen_headers_apart() -> None:
     assert of("Accept", Accept="json") == of("accept", ACCEPT="json", Other="1")
     assert of("Accept", Accept="json") != of("Accept", Accept="html")
     assert of("Accept", Accept="json") != of("Accept")
+    assert of("b", "A", A="1", b="2") == of("B", "a", A="1", b="2") == of("a", "A", "b", A="1", b="2")
     assert of("A", "B", A="1", B="2") == of("B", "A", A="1", B="2") != of("A", "B", A="2", B="1")
 
 

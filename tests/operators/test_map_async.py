@@ -255,3 +255,20 @@ def test_it_keeps_the_laws_on_every_edge() -> None:
     edges: tuple[Literal["request", "response", "outcome"], ...] = ("request", "response", "outcome")
     for edge in edges:
         assert check_operator(ops.map_async(later, 3), edge=edge, waits=True).offered > 0
+
+
+def test_failed_and_dropped_pass_beside_it_on_the_edge_of_responses() -> None:
+    seen: list[type] = []
+
+    async def note(response: Any) -> Any:
+        seen.append(Response if isinstance(response, Response) else object)
+        return response
+
+    def no_more(request: Request) -> Request:
+        if request.url == STARTS[1]:
+            raise Drop("no more")
+        return request
+
+    ran = Edges(requests=(rx.map(no_more),), outcomes=(ops.map_async(note),))
+    assert len(ran.out) == 3
+    assert seen == [Response] * 3
