@@ -37,7 +37,7 @@ def normalize(url: str) -> str:
     except (TypeError, AttributeError):
         why = (
             "it has characters that no URL can have"
-            if isinstance(url, str)
+            if isinstance(url, str)  # pyright: ignore[reportUnnecessaryIsInstance] - users err
             else f"a URL is a str, not {type(url).__name__}"
         )
         raise InvalidURL(url, why) from None

@@ -242,6 +242,44 @@ def test_streams_that_nobody_reads_give_their_place_back(cause: str) -> None:
     assert all(each.closed for each in chunks)
 
 
+@pytest.mark.parametrize("how", ["nested", "hook on responses", "no scrape"])
+def test_a_stream_is_closed_with_its_page_at_the_latest(how: str) -> None:
+    chunks: list[Chunks] = []
+
+    async def own_fetch(request: Request) -> Response:
+        if not request.stream:
+            return Response(request.url, request=request)
+        chunks.append(Chunks(b"x" * 5000))
+        return Response(request.url, request=request, stream=chunks[-1])
+
+    async def forgetful(response: Response) -> AsyncIterator[Any]:
+        await inline(Request(URL + "s", stream=True))
+        yield {"url": response.url}
+
+    def refuse(response: Response) -> None:
+        if response.stream is not None:
+            raise ValueError("not this one")
+
+    def status(response: Any) -> int:
+        return int(response.status)
+
+    steps: dict[str, tuple[Any, ...]] = {
+        "nested": (ops.scrape(forgetful),),
+        "hook on responses": (ops.on_response(refuse), ops.scrape(url_item)),
+        "no scrape": (rx.map(status),),
+    }
+    starts = [Request(f"{URL}{n}", stream=how != "nested") for n in range(4)]
+    run: list[Any] = []
+
+    async def keep(it: Any) -> None:
+        run.append(it)
+
+    go(Crawl(starts, concurrency=1).pipe(ops.download(*BARE, fetch=own_fetch), *steps[how]), keep)
+    assert len(chunks) == 4
+    assert all(each.closed for each in chunks)
+    assert (run[0].hosts.used, run[0].live) == (0, {})
+
+
 def _raising() -> Any:
     from streamcrawl.streams.layer import ScrapeHooks, scrape_layer
 
