@@ -10,8 +10,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from streamcrawl.core import RUN, Extent, Run
-from streamcrawl.streams.context import running
-from streamcrawl.streams.local import by_itself
+from streamcrawl.streams.local import by_itself, running
 
 A = TypeVar("A")
 

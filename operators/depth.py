@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamcrawl.core import Request, Run, ScrapeInput, Start
 from streamcrawl.errors import Drop
-from streamcrawl.streams.layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 
 
 def depth(*, limit: int = 0, priority: int = 0) -> NamedScrapeLayer:

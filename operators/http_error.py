@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from streamcrawl.core import Failed, Run, ScrapeInput
 from streamcrawl.errors import HttpError
 from streamcrawl.response import Response
-from streamcrawl.streams.layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 
 Statuses: TypeAlias = Collection[int] | Literal["any"]
 

@@ -12,10 +12,9 @@ from streamcrawl.core import OUTCOMES, RUN, Extent, Failed, Outcome, Request, Ru
 from streamcrawl.errors import OperatorError
 from streamcrawl.response import Response
 from streamcrawl.streams.concurrent import NOTHING, concurrent
-from streamcrawl.streams.context import running
 from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.layer import failure
-from streamcrawl.streams.local import by_itself
+from streamcrawl.streams.local import by_itself, running
 from streamcrawl.streams.naming import name_of
 
 A = TypeVar("A")

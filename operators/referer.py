@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamcrawl.core import Request, Run, ScrapeInput
 from streamcrawl.referrer import DEFAULT_POLICY, POLICIES, policy_of, referrer_for
 from streamcrawl.response import Response
-from streamcrawl.streams.layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 
 
 def referer(policy: str = DEFAULT_POLICY) -> NamedScrapeLayer:

@@ -9,10 +9,10 @@ from typing import Any
 from reactivex import Observable, abc
 
 from streamcrawl.core import Layer, Outcome, Request, Stage
-from streamcrawl.streams.context import running
 from streamcrawl.streams.declared import carries_leases
 from streamcrawl.streams.edges import Outcomes
 from streamcrawl.streams.guard import guard
+from streamcrawl.streams.local import running
 from streamcrawl.streams.naming import name_of
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from reactivex import abc
 from reactivex.disposable import Disposable
 
-from streamcrawl.core import RUN, Dropped, Extent, Failed, OpenSink, Request, Run, ScrapeInput
+from streamcrawl.core import Dropped, Extent, Failed, OpenSink, Request, ScrapeInput
 from streamcrawl.events import Events
 from streamcrawl.streams.scheduler import RunScheduler
 
@@ -115,13 +115,3 @@ class RunContext:
 
     def moved(self) -> None:
         """Something ended that others may have waited for."""
-
-
-def running() -> Run:
-    """The run that is being subscribed. Raises: RuntimeError if there is none and no loop runs either."""
-    run = RUN.get(None)
-    if run is not None:
-        return run
-    from streamcrawl.streams.local import LocalRun
-
-    return LocalRun(asyncio.get_running_loop())

@@ -10,8 +10,8 @@ from reactivex import Observable, abc
 
 from streamcrawl.core import Dropped, Failed, Fetch, Outcome, Request, Run, Stage
 from streamcrawl.response import BodyStream, Response
-from streamcrawl.streams.context import running
 from streamcrawl.streams.layer import failure, stray
+from streamcrawl.streams.local import running
 from streamcrawl.urls import without_fragment
 
 

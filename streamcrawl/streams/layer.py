@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import OUTCOMES, Dropped, Failed, Layer, Outcome, Request, Run, ScrapeInput, Scraper, Stage
+from streamcrawl.core import OUTCOMES, Dropped, Failed, Layer, Outcome, Request, Run, Stage
 from streamcrawl.errors import Drop, OperatorError, StreamcrawlError
 from streamcrawl.response import Response
-from streamcrawl.streams.context import running
 from streamcrawl.streams.edges import closed
 from streamcrawl.streams.kinds import is_awaitable
+from streamcrawl.streams.local import running
 
 Down: TypeAlias = Callable[[Request], "Request | Outcome | Awaitable[Request | Outcome]"]
 """A request on its way down; an Outcome instead of it goes up at once, the stage below never sees it."""
@@ -206,45 +206,3 @@ class _Passing:
             ends, self._ends = self._ends, []
             for end in ends:
                 end()
-
-
-Input: TypeAlias = Callable[[ScrapeInput], ScrapeInput]
-"""What goes into the callback; a Failed or Dropped instead of a Response goes to the errback."""
-
-Output: TypeAlias = Callable[[Any, ScrapeInput], Any]
-"""(an item or Request that the callback yielded, the input it was yielded for) -> it, changed or not; None: swallowed.
-
-Raise `Drop(reason)` to drop it and have it counted.
-"""
-
-
-class ScrapeHooks(NamedTuple):
-    """What a ScrapeLayer does with what goes into the callback, and with each item and Request that comes out."""
-
-    input: Input | None = None
-    request: Output | None = None
-    item: Output | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NamedScrapeLayer:
-    """A ScrapeLayer with a name."""
-
-    name: str
-    make: Callable[[Run], ScrapeHooks]
-
-    def __call__(self, scraper: Scraper) -> Scraper:
-        from streamcrawl.streams.scraper import around
-
-        return around(self, scraper)
-
-    def __repr__(self) -> str:
-        return f"<scrape layer {self.name}>"
-
-
-def scrape_layer(name: str, make: Callable[[Run], ScrapeHooks]) -> NamedScrapeLayer:
-    """Build a ScrapeLayer from a function that makes its hooks for one run.
-
-    `request` sees only links that are not known yet: duplicates are dropped before, so it may cost something.
-    """
-    return NamedScrapeLayer(name, make)

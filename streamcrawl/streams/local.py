@@ -12,7 +12,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.subject import Subject
 
-from streamcrawl.core import LEASE, RUN, Again, Dropped, Failed, Lease, Outcome, Request, Stage
+from streamcrawl.core import LEASE, RUN, Again, Dropped, Failed, Lease, Outcome, Request, Run, Stage
 from streamcrawl.errors import FlowError, InvalidURL
 from streamcrawl.response import Response
 from streamcrawl.streams.blocking import waited_for
@@ -235,3 +235,12 @@ def settled(outcome: Response | Failed | Dropped) -> Response | Failed | Dropped
         return Dropped(request.origin, outcome.reason)
     outcome.request = request.origin
     return outcome
+
+
+def running() -> Run:
+    """The run that is being subscribed; outside of any, one of its own on the running event loop.
+
+    Raises: RuntimeError if there is neither.
+    """
+    run = RUN.get(None)
+    return LocalRun(asyncio.get_running_loop()) if run is None else run

@@ -9,16 +9,15 @@ from contextvars import copy_context
 from typing import Any
 
 from reactivex import Observable, abc
-from reactivex import operators as rx
 
 from streamcrawl.core import LEASE, Callback, Done, Errback, Extent, Failed, Lease, Request, Run, ScrapeInput, Scraper
 from streamcrawl.errors import CallbackError, HttpError, StreamcrawlError
 from streamcrawl.items import is_item
 from streamcrawl.response import Response
-from streamcrawl.streams.context import running
-from streamcrawl.streams.edges import closed, item_failed
+from streamcrawl.streams.edges import closed
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
-from streamcrawl.streams.layer import NamedScrapeLayer, failure, stray
+from streamcrawl.streams.layer import stray
+from streamcrawl.streams.local import running
 
 TURN = 0.01
 """Seconds that one callback may keep the loop before others get a turn."""
@@ -187,7 +186,7 @@ class Scraping:
             raise _no_item(output, page.input, "yielded")
 
     def _done(self, page: Page, error: Exception | None) -> None:
-        response = _response(page.input)
+        response = response_of(page.input)
         if response is not None and response.stream is not None:
             self._spawn(page, closed(response.stream))
         if error is not None and not isinstance(error, StreamcrawlError):
@@ -217,7 +216,7 @@ class Scraping:
             self._lower.on_completed()
 
 
-def _response(input: ScrapeInput) -> Response | None:
+def response_of(input: ScrapeInput) -> Response | None:
     """The response that comes with an input, if one does: an errback may want that of a status error."""
     if isinstance(input, Failed) and isinstance(input.error, HttpError):
         response = input.error.response
@@ -263,54 +262,3 @@ def calling(callback: Callback, errback: Errback | None = None) -> Scraper:
         return Observable(subscribe)
 
     return scraper
-
-
-def around(named: NamedScrapeLayer, scraper: Scraper) -> Scraper:
-    """`scraper` with a layer's hooks on what goes in and what comes out."""
-
-    def layered(inputs: Observable[ScrapeInput]) -> Observable[Any]:
-        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            run = running()
-            hooks = named.make(run)
-
-            def on_input(input: ScrapeInput) -> ScrapeInput:
-                if hooks.input is None:
-                    return input
-                try:
-                    shown = hooks.input(input)
-                except Exception as error:
-                    shown = failure(named.name, input.request, error)
-                if isinstance(input, Response) and input.stream is not None and _response(shown) is not input:
-                    run.spawn(closed(input.stream))
-                return shown
-
-            def on_output(output: Any) -> None:
-                if isinstance(output, Done):
-                    lower.on_next(output)
-                    return
-                hook = hooks.request if isinstance(output, Request) else hooks.item
-                if hook is None:
-                    lower.on_next(output)
-                    return
-                try:
-                    output_ = hook(output, run.page)  # type: ignore[arg-type]  # set while outputs are emitted
-                except Exception as error:
-                    _refused(run, named.name, output, error)
-                    return
-                if output_ is not None:
-                    lower.on_next(output_)
-
-            shown = inputs if hooks.input is None else inputs.pipe(rx.map(on_input))
-            return scraper(shown).subscribe(on_output, lower.on_error, lower.on_completed, scheduler=scheduler)
-
-        return Observable(subscribe)
-
-    return layered
-
-
-def _refused(run: Run, layer: str, output: Any, error: Exception) -> None:
-    outcome = failure(layer, output, error) if isinstance(output, Request) else None
-    if outcome is None:
-        item_failed(run, output, error)
-    else:
-        run.refused(outcome)

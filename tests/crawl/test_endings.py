@@ -281,7 +281,7 @@ def test_a_stream_is_closed_with_its_page_at_the_latest(how: str) -> None:
 
 
 def _raising() -> Any:
-    from streamcrawl.streams.layer import ScrapeHooks, scrape_layer
+    from streamcrawl.streams.scrape_layer import ScrapeHooks, scrape_layer
 
     def refuse(response: Any) -> Any:
         raise ValueError("not this one")

@@ -11,8 +11,8 @@ from streamcrawl.core import Dropped, Failed, Request, ScrapeInput, Start
 from streamcrawl.errors import ConnectError, Drop
 from streamcrawl.operators.depth import depth
 from streamcrawl.response import Response
-from streamcrawl.streams.layer import Output
 from streamcrawl.streams.local import LocalRun
+from streamcrawl.streams.scrape_layer import Output
 
 URL = "http://a.example/"
 

@@ -12,8 +12,8 @@ from streamcrawl.core import Dropped, Failed, Request, ScrapeInput, Start
 from streamcrawl.errors import ConnectError, HttpError
 from streamcrawl.operators.http_error import http_error
 from streamcrawl.response import Response
-from streamcrawl.streams.layer import NamedScrapeLayer
 from streamcrawl.streams.local import LocalRun
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer
 
 URL = "http://a.example/"
 

@@ -11,8 +11,8 @@ from streamcrawl.errors import HttpError
 from streamcrawl.headers import Headers
 from streamcrawl.operators.referer import referer
 from streamcrawl.response import Response
-from streamcrawl.streams.layer import NamedScrapeLayer
 from streamcrawl.streams.local import LocalRun
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer
 
 PAGE = "https://a.example/page?q#top"
 SAME, OTHER = "https://a.example/next", "https://b.example/"

@@ -15,7 +15,7 @@ from streamcrawl import operators as ops
 from streamcrawl.core import Done, ScrapeLayer
 from streamcrawl.errors import ConnectError
 from streamcrawl.operators.scrape import Scrape
-from streamcrawl.streams.layer import ScrapeHooks, scrape_layer
+from streamcrawl.streams.scrape_layer import ScrapeHooks, scrape_layer
 from streamcrawl.testing import FakeFetch, page, run_virtual
 
 URL = "http://a.test/"

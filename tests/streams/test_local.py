@@ -14,10 +14,9 @@ from reactivex.subject import Subject
 from streamcrawl import Again, Failed, Request, Response
 from streamcrawl.core import RUN, Layer, Outcome, Run
 from streamcrawl.errors import ConnectError, FlowError, InvalidURL
-from streamcrawl.streams.context import running
 from streamcrawl.streams.fetching import fetching
 from streamcrawl.streams.layer import Hooks, layer, stack
-from streamcrawl.streams.local import LocalRun, alone, by_itself
+from streamcrawl.streams.local import LocalRun, alone, by_itself, running
 from streamcrawl.testing import FakeFetch, page, run_virtual, virtual
 
 Fetch = Callable[[Request], Any]

@@ -13,8 +13,8 @@ from streamcrawl import Drop, Dropped, Failed, Request, Response
 from streamcrawl.core import RUN, Done, Extent, Lease, Run, ScrapeLayer
 from streamcrawl.errors import CallbackError, ConnectError, HttpError
 from streamcrawl.events import ItemDropped, ItemFailed
-from streamcrawl.streams.layer import ScrapeHooks, scrape_layer
 from streamcrawl.streams.local import LocalRun
+from streamcrawl.streams.scrape_layer import ScrapeHooks, scrape_layer
 from streamcrawl.streams.scraper import calling
 from streamcrawl.testing import Chunks, virtual
 
