@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from w3lib.encoding import html_to_unicode, resolve_encoding
+from w3lib.encoding import html_to_unicode, http_content_type_encoding, read_bom, resolve_encoding
+
+NO_CHARACTERS = ("", "idna", "punycode", "undefined")
+"""What names no encoding of text, though Python has a codec of that name."""
+
+WIDE = ("utf-16", "utf-32")
 
 
 def decode(body: bytes, content_type: str | None, explicit: str | None = None) -> tuple[str, str]:
@@ -13,16 +18,27 @@ def decode(body: bytes, content_type: str | None, explicit: str | None = None) -
     """
     if explicit is not None:
         name = resolve_encoding(explicit)
-        if name is not None:
+        if name is not None and name not in NO_CHARACTERS:
             try:
                 return name, body.decode(name, "replace")
             except (LookupError, UnicodeError):
                 pass  # a codec of Python's that is none of characters, such as "hex"
     try:
-        return html_to_unicode(content_type, body, default_encoding="utf-8", auto_detect_fun=_detect)
+        name, text = html_to_unicode(content_type, body, default_encoding="utf-8", auto_detect_fun=_detect)
     except (LookupError, UnicodeError):  # the page names such a codec: it says nothing
+        name, text = "", ""
+    if name in NO_CHARACTERS or (name.startswith(WIDE) and not _is_wide(body, content_type)):
         name = _detect(body) or "utf-8"
         return name, body.decode(name, "replace")
+    return name, text
+
+
+def _is_wide(body: bytes, content_type: str | None) -> bool:
+    """Whether anything but the page's own declaration says that it is UTF-16 or UTF-32.
+
+    A declaration that could be read as ASCII cannot be right about that: the HTML Standard takes it for UTF-8.
+    """
+    return read_bom(body)[0] is not None or (http_content_type_encoding(content_type) or "").startswith(WIDE)
 
 
 def _detect(body: bytes) -> str | None:

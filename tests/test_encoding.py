@@ -123,3 +123,10 @@ def test_utf_8_comes_through_whether_it_is_said_or_not(text: str) -> None:
     body = ("<p>" + text).encode()
     assert decode(body, "text/html; charset=utf-8") == ("utf-8", "<p>" + text)
     assert decode(body, None)[1] == "<p>" + text
+
+
+def test_a_page_that_can_be_read_as_ascii_is_not_utf_16_whatever_it_says() -> None:
+    body = '<meta charset="utf-16">Привет'.encode()
+    assert decode(body, "text/html") == ("utf-8", body.decode())
+    assert decode("\ufeffПривет".encode("utf-16-le"), "text/html")[1] == "Привет"
+    assert decode("Привет".encode("utf-16-le"), "text/html; charset=utf-16-le")[1] == "Привет"

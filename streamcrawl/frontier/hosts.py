@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from random import Random
 
 from streamcrawl.core import Lease, Request
@@ -15,6 +15,9 @@ Waiting = tuple[int, int, Request]
 Later = tuple[float, int, Request]
 """(monotonic seconds, order of arrival, request)"""
 
+
+STALE = 1024
+"""Entries in a heap, beside four for each host, above which the old ones are thrown away."""
 
 LINGER = 1.0
 """Seconds for which a host that ran out of work still counts among those that share the places."""
@@ -167,6 +170,13 @@ class HostTable:
         if host.capped:
             host.capped = False
             self._capped.discard(host)
+        most = STALE + 4 * len(self.hosts)
+        if len(self._ready) > most:
+            self._ready = [entry for entry in self._ready if entry[2] == entry[3].stamp]
+            heapify(self._ready)
+        if len(self._timers) > most:
+            self._timers = [entry for entry in self._timers if entry[1] == entry[2].stamp]
+            heapify(self._timers)
         if host.closed or host.active >= host.limit:
             return
         while host.later and host.later[0][0] <= self.now:
@@ -203,8 +213,10 @@ class HostTable:
                 self._with_work += 1
 
     def _uncap(self) -> None:
+        """Let those go on whose share has grown."""
         for host in tuple(self._capped):
-            self.refresh(host)
+            if host.active < self._cap(host):
+                self.refresh(host)
 
     def expect(self, more: bool) -> None:
         """Whether hosts that have no work now may get some: the crawl's start is not exhausted."""
@@ -245,9 +257,8 @@ class HostTable:
                 self._with_work -= 1
                 self.refresh(host)
             self._uncap()
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            _, stamp, host = heappop(timers)
+        while self._timers and self._timers[0][0] <= now:
+            _, stamp, host = heappop(self._timers)
             if host.stamp == stamp:
                 self.refresh(host)
 
@@ -265,6 +276,8 @@ class HostTable:
         """The host to ask next: the highest priority first, then the one that waited longest."""
         if self.used >= self.places:
             return None
+        if not self._ready:
+            self._uncap()
         while self._ready:
             _, _, stamp, host = self._ready[0]
             if host.stamp != stamp:
