@@ -246,6 +246,10 @@ class Response:
         """
         if sum(way is not None for way in (targets, css, xpath)) != 1:
             raise ValueError("follow_all() takes one of: targets, css, xpath")
+        if isinstance(targets, str):
+            raise TypeError(
+                f"follow_all({targets!r}): it takes several links; to select them, follow_all(css={targets!r})"
+            )
         if targets is None:
             hrefs = (
                 _hrefs(self.selector.root, xpath)

@@ -285,7 +285,7 @@ class Gate:
         until = now + self._policy.unreachable_ttl
         old = self._hosts.get(host)
         kept = old is not None and not old.unreachable
-        if self._run.events.wants(Notice):
+        if (kept or lost is None) and self._run.events.wants(Notice):  # else the requests' failures tell it
             then = "the last one holds" if kept else "nothing of the host is fetched"
             text = f"no robots.txt from {host} ({problem}): {then} for {self._policy.unreachable_ttl:g} s"
             self._run.events.emit(Notice(text=text, level="warning"))

@@ -64,12 +64,13 @@ def bring(request: Request | str) -> Response:
     from streamcrawl.crawl.crawl import Crawl
     from streamcrawl.crawl.run import Run
     from streamcrawl.errors import Drop
-    from streamcrawl.events import RequestDropped, RequestFailed
+    from streamcrawl.events import RequestDropped, RequestFailed, RunStopping
 
     brought: list[Response] = []
     errors: list[Exception] = []
 
     def on_start(run: Run) -> None:
+        run.events.on(RunStopping, lambda event: run.stop(now=True))  # there is one page: nothing else to finish
         run.events.on(RequestFailed, lambda event: errors.append(event.failed.error))
         run.events.on(RequestDropped, lambda event: errors.append(Drop(f"dropped: {event.dropped.reason}")))
 

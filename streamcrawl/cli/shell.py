@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,10 @@ def banner(names: dict[str, Any]) -> str:
 
 def prompt(names: dict[str, Any]) -> None:
     """IPython where it is installed, else `code.interact`."""
-    try:
-        ipython: Any = import_module("IPython")  # an extra: it may not be there
-    except ImportError:
+    ipython: Any = None
+    with suppress(ImportError):
+        ipython = import_module("IPython")  # an extra: it may not be there
+    if ipython is None:
         import code
 
         with_completion(names)

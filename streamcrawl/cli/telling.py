@@ -34,7 +34,8 @@ Words: TypeAlias = Callable[[Any], str]
 
 def _about(request: Request, error: BaseException) -> str:
     text = one_line(error)
-    return text if request.url in text else f"{request.url}: {text}"
+    named = text.startswith(f"{request.url}:") or f" {request.url} " in f"{text} "
+    return text if named else f"{request.url}: {text}"
 
 
 def _brief(item: object) -> str:

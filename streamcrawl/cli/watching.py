@@ -16,6 +16,7 @@ from streamcrawl.cli.telling import tell
 from streamcrawl.crawl.crawl import Crawl
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.summary import Summary
+from streamcrawl.events import RequestFailed
 
 
 def level_of(arguments: argparse.Namespace) -> str:
@@ -32,12 +33,14 @@ def watched(crawl: Crawl[Any], lines: Lines, *, quiet: bool = False) -> int:
         quiet: Nothing but errors is shown.
     """
     runs: list[Run] = []
+    failures: list[Exception] = []
     error: Exception | None = None
     with ExitStack() as ends:
 
         def on_start(run: Run) -> None:
             runs.append(run)
             tell(run)
+            run.events.on(RequestFailed, lambda event: failures.append(event.failed.error) if not failures else None)
             if not quiet:
                 draws = has_terminal() and not (sys.stdout.isatty() and writes_to_stdout(crawl))
                 ends.enter_context(drawn(run, lines) if draws else logged(run))
@@ -49,7 +52,7 @@ def watched(crawl: Crawl[Any], lines: Lines, *, quiet: bool = False) -> int:
     summary = runs[0].summary if runs else None
     if summary is None:
         raise error or RuntimeError("the run ended without a summary")
-    return _told(summary, error, quiet)
+    return _told(summary, error, quiet, failures)
 
 
 def writes_to_stdout(crawl: Crawl[Any]) -> bool:
@@ -57,7 +60,7 @@ def writes_to_stdout(crawl: Crawl[Any]) -> bool:
     return any(getattr(operator, "uri", None) == "-" for operator in crawl.operators)
 
 
-def _told(summary: Summary, error: Exception | None, quiet: bool) -> int:
+def _told(summary: Summary, error: Exception | None, quiet: bool, failures: list[Exception]) -> int:
     if not quiet and (error is None or summary.counts.offered.total):
         # The error stands below, as the last line.
         print(msgspec.structs.replace(summary, error=None), file=sys.stderr)
@@ -68,12 +71,12 @@ def _told(summary: Summary, error: Exception | None, quiet: bool) -> int:
     if summary.reason == "interrupted":
         return INTERRUPTED
     if not summary.ok:
-        print(f"error: {_trouble(summary)}", file=sys.stderr)
+        print(f"error: {_trouble(summary, failures)}", file=sys.stderr)
         return FAILED
     return FINISHED
 
 
-def _trouble(summary: Summary) -> str:
+def _trouble(summary: Summary, failures: list[Exception]) -> str:
     """Why a run that came to its end is no success."""
     kinds = {
         "in callbacks": summary.counts.callback_errors,
@@ -81,4 +84,6 @@ def _trouble(summary: Summary) -> str:
         "in operators": summary.stats.get("operator_errors", 0),
     }
     told = [f"{count} {'error' if count == 1 else 'errors'} {where}" for where, count in kinds.items() if count]
-    return ", ".join(told) or "no page was reached"
+    if told:
+        return ", ".join(told)
+    return f"no page was reached: {one_line(failures[0])}" if failures else "no page was reached"

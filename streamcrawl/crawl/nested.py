@@ -47,6 +47,8 @@ class Nested:
                 if not isinstance(outcome, Again):
                     return self._counted(outcome, parent)
                 run.counts.again += 1
+                if run.stopping and not outcome.hop:
+                    return Failed(outcome.request.origin, StreamcrawlError(STOPPED))
                 request = outcome.next
                 wait = request.not_before - run.now()
                 if wait > 0:
@@ -112,7 +114,7 @@ class Nested:
             if parent is not None and parent.weight:
                 run.budget.charge(parent, parent.weight + outcome.size)
         elif isinstance(outcome, Failed):
-            run.door.failed(outcome)
+            run.counts.failed += 1  # whoever asked for it tells what it means
         else:
             run.door.dropped(outcome.reason, outcome.request)
         return outcome

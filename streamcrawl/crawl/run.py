@@ -417,6 +417,7 @@ class Run(RunContext):
                 done, _ = await asyncio.wait(left, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 if not done:
                     holders = ("an operator on items has not completed; the run ends without it", *self.pump.holders())
+                    self.stats["operator_errors"] += 1
                     self.events.emit(Stalled(seconds=PATIENCE, holders=holders))
                     return
         finally:

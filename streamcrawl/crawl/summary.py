@@ -89,7 +89,7 @@ class Summary(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """No bug, no lost storage, no error in a callback, operator or sink; and something answered, if asked."""
         errors = self.counts.callback_errors + self.stats.get("items_failed", 0) + self.stats.get("operator_errors", 0)
-        reached = self.counts.responses > 0 or self.counts.offered.total == self.waiting
+        reached = self.pages > 0 or self.counts.offered.total == self.waiting
         return self.error is None and errors == 0 and reached
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Protocol, cast
 
 from reactivex import Observable, abc
@@ -42,6 +43,8 @@ def sort_out(operators: tuple[Any, ...]) -> Pipe:
     download: Download | None = None
     scrape: Scrape | None = None
     for operator in operators:
+        if isinstance(operator, FunctionType) and operator.__module__ == f"streamcrawl.operators.{operator.__name__}":
+            raise TypeError(f"pipe() takes operators: write ops.{operator.__name__}(…), with its arguments")
         if isinstance(operator, Download):
             if download is not None or scrape is not None:
                 raise FlowError("a crawl has one download(), before scrape()")

@@ -227,7 +227,7 @@ def response_of(input: ScrapeInput) -> Response | None:
 def _no_item(value: object, input: ScrapeInput, how: str) -> CallbackError:
     url = getattr(getattr(input, "request", None), "url", "the start")
     return CallbackError(
-        f"the callback for {url} {how} {value!r}, a {type(value).__name__}: "
+        f"the callback for {url} {how} {value!r} ({type(value).__name__}): "
         "an item is a dict, or a dataclass, attrs, pydantic or msgspec object"
     )
 
@@ -238,7 +238,7 @@ def _raised(error: Exception, input: ScrapeInput) -> CallbackError:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = ""
-    if trace is not None:
+    if trace is not None and trace.tb_frame.f_code.co_filename != __file__:  # else it could not even be called
         code = trace.tb_frame.f_code
         where = f" ({code.co_filename}:{trace.tb_lineno}, in {code.co_name})"
     made = CallbackError(f"the callback for {url} raised {type(error).__name__}: {error}{where}")

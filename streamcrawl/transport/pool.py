@@ -15,6 +15,7 @@ HEADER_SIZE = 64 * 1024
 HEADER_COUNT = 512
 IDLE_SECONDS = 30.0
 DNS_SECONDS = 300
+CONNECT_SECONDS = 30.0
 READ_SIZE = 128 * 1024
 """Bytes read ahead of the reader; the socket is paused at twice as much."""
 
@@ -88,7 +89,8 @@ def make_session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None),
+        # To the end of the TLS handshake; what follows has the exchange's own timeout.
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=CONNECT_SECONDS),
         skip_auto_headers=AUTOMATIC,
         response_class=PooledResponse,
         read_bufsize=READ_SIZE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -115,7 +116,8 @@ class OpenWire:
         opener = SCHEMES.get(scheme)
         if opener is None:
             known = ", ".join(sorted(SCHEMES))
-            raise UnsupportedScheme(f"{shown(url)}: no transport for the scheme {scheme!r}; there are: {known}")
+            hint = f"; write http://{shown(url)}" if re.match(r"[\w.-]+:\d+(/|$)", url) else ""
+            raise UnsupportedScheme(f"{shown(url)}: no transport for the scheme {scheme!r}; there are: {known}{hint}")
         transport = self._by_opener.get(opener)
         if transport is None:
             transport = self._by_opener[opener] = opener(self._wire, self._run)

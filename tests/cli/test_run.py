@@ -170,7 +170,7 @@ crawl = Crawl({start!r}).pipe(ops.download(*once), ops.scrape(parse), rx.map({fu
     ("body", "function", "line", "trouble"),
     [
         ("1 / 0", "lambda item: item", "raised ZeroDivisionError: division by zero (", "1 error in callbacks"),
-        ("yield 7", "lambda item: item", "yielded 7, a int: an item is a dict", "1 error in callbacks"),
+        ("yield 7", "lambda item: item", "yielded 7 (int): an item is a dict", "1 error in callbacks"),
         (
             "",
             "lambda item: item['b']",
@@ -208,8 +208,10 @@ def test_no_page_reached_is_a_failure(cli: Cli, write: Write, folder: Path) -> N
     write("flow.py", FAILING.format(start=f"{url}/", body="", function="lambda item: item"))
     done = cli("run", "flow.py", "--log-level", "warning")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: no page was reached"
-    assert "Connection refused" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: no page was reached: ")
+    assert last.endswith("Connection refused")
+    assert f"failed: {url}/: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

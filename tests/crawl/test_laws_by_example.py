@@ -420,5 +420,5 @@ def test_a_callback_that_breaks_off_keeps_what_it_yielded() -> None:
 
     summary, out, events = run_virtual(main())
     assert out == [{"n": 1}]
-    assert "yielded 42, a int" in str(next(event.error for event in events if isinstance(event, CallbackFailed)))
+    assert "yielded 42 (int)" in str(next(event.error for event in events if isinstance(event, CallbackFailed)))
     assert (summary.counts.callback_errors, summary.ok, summary.balanced) == (1, False, True)

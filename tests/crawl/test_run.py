@@ -20,7 +20,7 @@ from streamcrawl import Crawl, Dropped, Failed, Request, Response
 from streamcrawl import fetch as inline
 from streamcrawl import operators as ops
 from streamcrawl.errors import ConnectError, FlowError, HttpError, InvalidURL
-from streamcrawl.events import Event, RequestFailed, Responded, RunFinished, RunStarted
+from streamcrawl.events import CallbackFailed, Event, RequestFailed, Responded, RunFinished, RunStarted
 from streamcrawl.testing.fake_fetch import FakeFetch, page
 from streamcrawl.testing.virtual_time import run_virtual
 
@@ -342,6 +342,34 @@ def test_what_makes_no_sense_is_told_when_it_is_built() -> None:
         Crawl("http://a.test/").pipe(ops.download(), ops.download())
     with pytest.raises(TypeError, match="'filter'"):
         Crawl("http://a.test/").pipe("filter")  # type: ignore[call-overload]  # that is the point
+
+
+def test_an_operator_that_was_not_called_is_named() -> None:
+    with pytest.raises(TypeError, match=r"write ops\.download\(…\)"):
+        Crawl("http://a.test/").pipe(ops.download, ops.scrape(parse))  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(TypeError, match=r"write ops\.feed\(…\)"):
+        Crawl("http://a.test/").pipe(ops.download(), ops.scrape(parse), ops.feed)  # type: ignore[arg-type]  # likewise
+
+
+def test_text_where_links_are_wanted_is_named() -> None:
+    with pytest.raises(TypeError, match=r"follow_all\(css='li a'\)"):
+        Response("http://a.test/").follow_all("li a")
+
+
+def test_a_callback_that_cannot_be_called_is_not_blamed_on_the_engine() -> None:
+    def needs_more(response: Response, more: int) -> None:
+        """Never called: nobody gives it `more`."""
+
+    async def main() -> str:
+        run = Crawl("http://a.test/0").pipe(ops.download(*BARE, fetch=FakeFetch(CHAIN)), ops.scrape(needs_more)).start()
+        told: list[str] = []
+        run.events.on(CallbackFailed, lambda event: told.append(str(event.error)))
+        await run
+        return told[0]
+
+    text = run_virtual(main())
+    assert "needs_more() missing 1 required positional argument: 'more'" in text
+    assert "scraper.py" not in text
 
 
 def test_a_crawl_without_download_says_so_when_it_is_run() -> None:

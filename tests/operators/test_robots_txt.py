@@ -220,7 +220,6 @@ def test_what_is_counted_and_told() -> None:
     assert parsed.rules.sitemaps == ("http://a.example/map.xml",)
     assert [event.text for event in spy.events if isinstance(event, Notice)] == [
         "no robots.txt from http://b.example (status 500): nothing of the host is fetched for 600 s",
-        "no robots.txt from http://c.example (ConnectError: refused): nothing of the host is fetched for 600 s",
     ]
 
 

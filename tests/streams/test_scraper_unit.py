@@ -166,7 +166,7 @@ async def test_a_callback_may_return_one_or_nothing(result: Any) -> None:
 async def test_what_is_no_item_is_an_error_that_names_it_and_its_page(value: Any) -> None:
     scraped = Scraped(giving(value)).send(page())
     assert isinstance(scraped.error, CallbackError)
-    assert f"the callback for {URL} returned {value!r}, a {type(value).__name__}: an item is a dict" in str(
+    assert f"the callback for {URL} returned {value!r} ({type(value).__name__}): an item is a dict" in str(
         scraped.error
     )
     scraped = Scraped(giving([{"n": 1}, value, {"n": 2}])).send(page())
