@@ -23,19 +23,19 @@ from streamcrawl.core import (
 )
 from streamcrawl.crawl.budget import GATHERED, PAGE, TREE, Budget
 from streamcrawl.crawl.door import Door
+from streamcrawl.crawl.ending import Ending
 from streamcrawl.crawl.nested import Nested
 from streamcrawl.crawl.pump import Pump
 from streamcrawl.crawl.settling import Settling
 from streamcrawl.crawl.start import Start
 from streamcrawl.crawl.summary import Counts, Summary
 from streamcrawl.crawl.wiring import Wires, subscribe
-from streamcrawl.errors import FlowError, LawBroken
+from streamcrawl.errors import LawBroken
 from streamcrawl.events import (
     CallbackFailed,
     Events,
     ItemScraped,
     Leased,
-    Notice,
     Responded,
     RunFinished,
     RunPaused,
@@ -43,7 +43,6 @@ from streamcrawl.events import (
     RunStarted,
     RunStopping,
     SentAgain,
-    Stalled,
 )
 from streamcrawl.frontier.hosts import HostTable
 from streamcrawl.frontier.memory import MemoryFrontier
@@ -55,10 +54,6 @@ from streamcrawl.streams.local import settled
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
-
-
-PATIENCE = 10.0
-"""Seconds that an operator on items may take to complete when nothing else is under way."""
 
 
 class Run(RunContext):
@@ -116,15 +111,12 @@ class Run(RunContext):
         self.paused = False
         self.over = asyncio.Event()
         """Nothing more will come out of the frontier."""
-        self._drained = asyncio.Event()
-        self._now = asyncio.Event()
-        """Nobody wants to wait any longer."""
-        self._draining = False
         self._wires: Wires | None = None
         self.context = copy_context()
         """In which the run's callbacks and tasks run, whoever set them off."""
         self.context.run(RUN.set, self)
         self.pump = Pump(self)
+        self.ending = Ending(self)
         self._task = loop.create_task(self._execute(), context=self.context)
         self.summary: Summary | None = None
 
@@ -146,7 +138,7 @@ class Run(RunContext):
             if self.events.wants(RunStopping):
                 self.events.emit(RunStopping(reason=reason))
         if now:
-            self._now.set()
+            self.ending.now.set()
             self._end_feeding()
         self.moved()
 
@@ -197,8 +189,7 @@ class Run(RunContext):
             self.error = error
             self.stop("failed")
             self._end_feeding()
-            if self._draining:
-                self._cut()
+            self.ending.failed()
 
     def known(self, request: Request) -> bool:
         return self.door.known(request)
@@ -239,6 +230,16 @@ class Run(RunContext):
         self.extent = Extent((lease,))
         self._wires.requests.on_next(lease.request.replace(lease=lease))
         self.extent = None
+
+    def complete_items(self) -> None:
+        """No item will be put into the pipe any more."""
+        assert self._wires is not None
+        self._wires.items.on_completed()
+
+    def unsubscribe(self) -> None:
+        """Let the pipe go."""
+        if self._wires is not None:
+            self._wires.subscription.dispose()
 
     def flush_gatherers(self) -> None:
         """Make whatever gathers items emit what it has."""
@@ -372,10 +373,10 @@ class Run(RunContext):
     def broken(self, error: Exception) -> None:
         """The pipe of items has ended with an error: nothing will come out of it any more."""
         self.fail(error)
-        self._drained.set()
+        self.ending.drained.set()
 
     def drained(self) -> None:
-        self._drained.set()
+        self.ending.drained.set()
 
     # -- from start to end ------------------------------------------------------------------------------------------
 
@@ -387,67 +388,18 @@ class Run(RunContext):
             self.begin.open()
             self.pump.start()
             await self.over.wait()
-            await self._drain()
+            await self.ending.drain()
         except asyncio.CancelledError:
             self.reason = "cancelled"
             raise
         except Exception as error:
             self.error = self.error or error
         finally:
-            await self._close()
+            await self.ending.close()
             self.summary = self._summary(self.monotonic() - started)
             self.events.emit(RunFinished(reason=self.reason, error=self.error))
             self.events.complete()
         return self.summary
-
-    async def _drain(self) -> None:
-        """The source is at its end: what is in the pipe runs out."""
-        assert self._wires is not None
-        self._draining = True
-        if self.error is not None or self._now.is_set():
-            self._cut()
-        self.flush_gatherers()
-        self._wires.items.on_completed()
-        now, drained = (self.loop.create_task(event.wait()) for event in (self._now, self._drained))
-        try:
-            while not (now.done() or (drained.done() and not self.tasks and not self.item_tasks)):
-                working = {*self.tasks, *self.item_tasks}
-                patience = None if working or self.scheduler.pending else PATIENCE
-                left = {now, *working, *(() if drained.done() else (drained,))}
-                done, _ = await asyncio.wait(left, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    holders = ("an operator on items has not completed; the run ends without it", *self.pump.holders())
-                    self.stats["operator_errors"] += 1
-                    self.events.emit(Stalled(seconds=PATIENCE, holders=holders))
-                    return
-        finally:
-            now.cancel()
-            drained.cancel()
-
-    def _cut(self) -> None:
-        """Do not finish what is on the wire and in callbacks. Items that are on their way still arrive."""
-        for task in tuple(self.tasks):
-            task.cancel()
-        self.nested.give_up()
-
-    async def _close(self) -> None:
-        self.pump.stop()
-        for task in (*self.tasks, *self.item_tasks):
-            task.cancel()
-        if self.tasks or self.item_tasks:
-            await asyncio.wait((*self.tasks, *self.item_tasks))
-        try:
-            await self.begin.close()
-        except Exception as error:
-            self.fail(FlowError(f"the start of the crawl failed at its end: {type(error).__name__}: {error}"))
-        await self.settling.close()
-        for close in reversed(self.closers):
-            try:
-                await close()
-            except Exception as error:
-                self.events.emit(Notice(text=f"while closing: {error}", level="warning"))
-        if self._wires is not None:
-            self._wires.subscription.dispose()
 
     def _summary(self, seconds: float) -> Summary:
         if self.error is not None:
