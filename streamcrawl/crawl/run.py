@@ -266,7 +266,9 @@ class Run(RunContext):
         if isinstance(outcome, Again):
             self.counts.again += 1
             if self.events.wants(SentAgain):
-                self.events.emit(SentAgain(again=outcome))
+                # Of the origin, as everywhere that users look: no credential is told by accident.
+                again = Again(outcome.request.origin, outcome.next, outcome.reason, outcome.hop)
+                self.events.emit(SentAgain(again=again))
             self.door.again(outcome)
             lease.release()
             self.moved()

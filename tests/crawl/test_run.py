@@ -20,7 +20,7 @@ from streamcrawl import Crawl, Dropped, Failed, Request, Response
 from streamcrawl import fetch as inline
 from streamcrawl import operators as ops
 from streamcrawl.errors import ConnectError, FlowError, HttpError, InvalidURL
-from streamcrawl.events import CallbackFailed, Event, RequestFailed, Responded, RunFinished, RunStarted
+from streamcrawl.events import CallbackFailed, Event, RequestFailed, Responded, RunFinished, RunStarted, SentAgain
 from streamcrawl.testing.fake_fetch import FakeFetch, page
 from streamcrawl.testing.virtual_time import run_virtual
 
@@ -342,6 +342,28 @@ def test_what_makes_no_sense_is_told_when_it_is_built() -> None:
         Crawl("http://a.test/").pipe(ops.download(), ops.download())
     with pytest.raises(TypeError, match="'filter'"):
         Crawl("http://a.test/").pipe("filter")  # type: ignore[call-overload]  # that is the point
+
+
+def test_what_layers_add_for_the_wire_is_told_nowhere() -> None:
+    site = {"/0": page(status=302, headers={"Location": "/1"}), "/1": page(status=404)}
+    secret = ops.on_request(lambda request: request.replace(headers=request.headers.set("Authorization", "Basic x")))
+
+    async def main() -> list[Event]:
+        fetch = FakeFetch(site)
+        flow = Crawl("http://a.test/0").pipe(ops.download(secret, *BARE, fetch=fetch), ops.scrape(parse))
+        told: list[Event] = []
+        run = flow.start()
+        run.events.subscribe(told.append)
+        await run
+        assert [request.headers.get("authorization") for _, request in fetch.log] == ["Basic x", "Basic x"]
+        return told
+
+    told = run_virtual(main())
+    again = [event.again for event in told if isinstance(event, SentAgain)]
+    failed = [event.failed for event in told if isinstance(event, RequestFailed)]
+    assert len(again) == len(failed) == 1
+    for request in (again[0].request, again[0].next, failed[0].request):
+        assert "authorization" not in request.headers
 
 
 def test_an_operator_that_was_not_called_is_named() -> None:
