@@ -7,7 +7,7 @@ Only leaves (headers, urls, errors, response) stand below this module.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from random import Random
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
@@ -206,6 +206,22 @@ ItemId: TypeAlias = tuple[int, int, int]
 """(row id of the request, ordinal yielded by its callback, ordinal among the outputs made of that item)."""
 
 
+class Visit(msgspec.Struct, frozen=True):
+    """What a crawl of a job brought for a request: what the next one compares with.
+
+    Args:
+        fetched: Seconds since the epoch.
+        etag: The response's ETag.
+        modified: Its Last-Modified.
+        digest: Of its body; empty if that was read as a stream.
+    """
+
+    fetched: float
+    etag: str | None = None
+    modified: str | None = None
+    digest: bytes = b""
+
+
 class Lease:
     """What the frontier hands out with a request; settled when everything that came of it is safe.
 
@@ -226,6 +242,7 @@ class Lease:
         "reply",
         "request",
         "turn",
+        "visit",
         "weight",
     )
 
@@ -251,6 +268,8 @@ class Lease:
         self.answered = False
         """Whether its outcome is there."""
         self.accepted = accepted
+        self.visit: Visit | None = None
+        """What the previous crawl of the job brought for it."""
 
     def hold(self) -> None:
         self.holds += 1
@@ -351,6 +370,14 @@ class Run(Protocol):
 
     def known(self, request: Request) -> bool:
         """Whether the request would be dropped as a duplicate; if so, that is counted."""
+        ...
+
+    def state(self, name: str) -> MutableMapping[str, Any]:
+        """What the run remembers under this name; a job keeps it, from run to run.
+
+        Keys are text, values plain data (None, bool, int, float, str, bytes, lists and dicts of these). Without a job
+        it is a dict that ends with the run. What is changed is written with the next commit.
+        """
         ...
 
     def monotonic(self) -> float:

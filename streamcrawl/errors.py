@@ -20,6 +20,8 @@
     ├── OperatorError                  an operator of the pipe raised
     ├── ItemRefused                    a sink cannot take this item; it goes on with others
     ├── SinkError                      a sink has lost its storage, or cannot be opened
+    ├── NotStorable                    a request that a job cannot keep; the run stops
+    ├── JobError                       a job directory that cannot be used, or is lost
     └── LawBroken                      an operator broke a law of the stream; the run stops
 
 An error's text is one line that names the thing it is about.
@@ -124,6 +126,14 @@ class ItemRefused(StreamcrawlError):
 
 class SinkError(StreamcrawlError):
     """A sink has lost its storage, or cannot be opened; from `accept`, `flush` or `close` it stops the run."""
+
+
+class NotStorable(StreamcrawlError):
+    """A request that a job cannot keep: a lambda as its callback, an object in its meta. The run stops."""
+
+
+class JobError(StreamcrawlError):
+    """A job directory that cannot be used: another process has it, it is damaged, removed, its disk is full."""
 
 
 class LawBroken(StreamcrawlError):

@@ -10,7 +10,8 @@ from streamcrawl.core import Again, Dropped, Failed, Request
 from streamcrawl.crawl.summary import Counts
 from streamcrawl.errors import InvalidURL
 from streamcrawl.events import Events, RequestDropped, RequestFailed, Scheduled
-from streamcrawl.frontier.memory import MemoryFrontier, fingerprint
+from streamcrawl.frontier.fingerprint import fingerprint
+from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.scoping import may_lead
 from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, normalize, scheme_of
 
@@ -24,7 +25,7 @@ class Door:
 
     def __init__(
         self,
-        frontier: MemoryFrontier,
+        frontier: Frontier,
         counts: Counts,
         events: Events,
         in_scope: Callable[[Request], bool],

@@ -45,7 +45,7 @@ from streamcrawl.events import (
     SentAgain,
 )
 from streamcrawl.frontier.hosts import HostTable
-from streamcrawl.frontier.memory import MemoryFrontier
+from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.response import Response
 from streamcrawl.scoping import scope_test
 from streamcrawl.streams.context import RunContext
@@ -84,7 +84,7 @@ class Run(RunContext):
             self.random,
             loop.time,
         )
-        self.frontier = MemoryFrontier(self.hosts, self.now)
+        self.frontier = Frontier(self.hosts, self.now)
         self.door = Door(
             self.frontier,
             self.counts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from itertools import count
 from random import Random
 from typing import Any
@@ -46,6 +46,10 @@ class RunContext:
         self.sinks: list[OpenSink] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
         self.error: Exception | None = None
+        self._states: dict[str, MutableMapping[str, Any]] = {}
+
+    def state(self, name: str) -> MutableMapping[str, Any]:
+        return self._states.setdefault(name, {})
 
     def known(self, request: Request) -> bool:
         return False

@@ -10,7 +10,7 @@ import pytest
 from streamcrawl import Request, Slot
 from streamcrawl.core import Lease
 from streamcrawl.frontier.hosts import LINGER, HostTable
-from streamcrawl.frontier.memory import MemoryFrontier
+from streamcrawl.frontier.frontier import Frontier
 
 A, B, C = "http://a.test", "http://b.test", "http://c.test"
 
@@ -22,7 +22,7 @@ class Desk:
         self.clock = 0.0
         chosen: dict[str, Any] = {"places": 4, "per_host": 2, "delay": 0.0, "jitter": 0.0, "slots": {}, **options}
         self.table = HostTable(**chosen, random=Random(1), monotonic=lambda: self.clock)
-        self.frontier = MemoryFrontier(self.table, lambda: self.clock)
+        self.frontier = Frontier(self.table, lambda: self.clock)
         self.added = 0
 
     def add(self, *hosts: str, **options: Any) -> None:

@@ -14,7 +14,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from streamcrawl import Headers, Request, Slot
 from streamcrawl.core import Lease
 from streamcrawl.frontier.hosts import HostTable
-from streamcrawl.frontier.memory import MemoryFrontier, fingerprint
+from streamcrawl.frontier.fingerprint import fingerprint
+from streamcrawl.frontier.frontier import Frontier
 
 EPOCH = 1_900_000_000.0
 HOSTS = ("http://a.test", "http://b.test", "slot")
@@ -65,7 +66,7 @@ class FrontierMachine(RuleBasedStateMachine):
         self.clock = 0.0
         self.per_host, self.delay, self.jitter, self.places = per_host, delay, jitter, places
         self.table = HostTable(places, per_host, delay, jitter, SLOTS, Random(seed), lambda: self.clock)
-        self.frontier = MemoryFrontier(self.table, lambda: EPOCH + self.clock)
+        self.frontier = Frontier(self.table, lambda: EPOCH + self.clock)
         self.hosts = {name: self.fresh(name) for name in HOSTS}
         self.waiting: dict[str, list[Entry]] = {name: [] for name in HOSTS}
         self.entries: dict[str, tuple[str, Entry]] = {}
@@ -242,9 +243,9 @@ class FrontierMachine(RuleBasedStateMachine):
         assert self.frontier.waiting == self.frontier.leased == self.table.used == 0
 
 
-def frontier() -> MemoryFrontier:
+def frontier() -> Frontier:
     table = HostTable(4, 2, 0.0, 0.0, {}, Random(0), lambda: 0.0)
-    return MemoryFrontier(table, lambda: EPOCH)
+    return Frontier(table, lambda: EPOCH)
 
 
 PAGE = Request("http://a.test/p?b=2&a=1")

@@ -12,17 +12,7 @@ from itertools import count
 
 from streamcrawl.core import Lease, Request
 from streamcrawl.frontier.hosts import HostTable
-from streamcrawl.urls import canonical, digest, host_of
-
-
-def fingerprint(request: Request) -> bytes:
-    """16 bytes that requests for the same page have in common: of method, canonical URL, body and chosen headers."""
-    url = canonical(request.url, keep_fragments=request.keep_fragments)
-    if request.method == "GET" and not request.body and not request.fingerprint_headers:
-        return digest(url)
-    names = sorted({name.lower() for name in request.fingerprint_headers})
-    chosen = [f"{name}:{request.headers.get(name, '')}" for name in names]
-    return digest("\n".join((request.method, url, request.body.hex(), *chosen)))
+from streamcrawl.urls import host_of
 
 
 def _fresh(request: Request) -> bool:
@@ -30,7 +20,7 @@ def _fresh(request: Request) -> bool:
     return request.start and not request.attempt and not request.via
 
 
-class MemoryFrontier:
+class Frontier:
     """Requests that wait, by host; what was seen; who holds what."""
 
     def __init__(self, hosts: HostTable, now: Callable[[], float]) -> None:
