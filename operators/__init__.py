@@ -2,6 +2,8 @@
 
 from streamcrawl.operators.at_most_once import at_most_once
 from streamcrawl.operators.batch import batch
+from streamcrawl.operators.changed import changed
+from streamcrawl.operators.conditional import conditional
 from streamcrawl.operators.cookies import cookies
 from streamcrawl.operators.decompress import decompress
 from streamcrawl.operators.default_headers import default_headers
@@ -25,6 +27,7 @@ from streamcrawl.operators.robots_txt import robots_txt
 from streamcrawl.operators.scope import scope
 from streamcrawl.operators.scrape import scrape
 from streamcrawl.operators.size_limit import size_limit
+from streamcrawl.operators.sqlite import sqlite
 from streamcrawl.operators.strict import strict
 from streamcrawl.operators.timeout import timeout
 from streamcrawl.operators.up import up
@@ -33,6 +36,8 @@ from streamcrawl.operators.user_agent import user_agent
 __all__ = [
     "at_most_once",
     "batch",
+    "changed",
+    "conditional",
     "cookies",
     "decompress",
     "default_headers",
@@ -56,6 +61,7 @@ __all__ = [
     "scope",
     "scrape",
     "size_limit",
+    "sqlite",
     "strict",
     "timeout",
     "up",

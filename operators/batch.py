@@ -52,14 +52,17 @@ class Gathering:
             return
         items, self._items = self._items, []
         whose, self._whose = self._whose, []
-        leases = tuple(lease for extent in whose for lease in extent.leases)
-        before = self._run.extent
-        self._run.extent = Extent(leases, whose[0].ordinal) if whose else None
+        before, extent = self._run.extent, None
+        if whose:
+            leases = tuple(lease for each in whose for lease in each.leases)
+            extent = Extent(leases, whose[0].ordinal, tuple(whose))
+            extent.hold()
+        self._run.extent = extent
         try:
             self._lower.on_next(items)
         finally:
             self._run.extent = before
-            for extent in whose:
+            if extent is not None:
                 extent.release()
 
     def drop(self) -> None:

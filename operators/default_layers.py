@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamcrawl.core import Layer
+from streamcrawl.operators.conditional import conditional
 from streamcrawl.operators.cookies import cookies
 from streamcrawl.operators.default_headers import default_headers
 from streamcrawl.operators.download_stats import download_stats
@@ -19,6 +20,7 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
     "default_headers": default_headers,
     "timeout": None,
     "size_limit": None,
+    "conditional": conditional,
     "retry": retry,
     "redirect": redirect,
     "cookies": cookies,
@@ -31,8 +33,9 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
 def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:
     """The layers that `download()` has, with some of them changed or removed by name.
 
-    robots_txt, default_headers, retry, redirect, cookies, download_stats; and places for scope, user_agent, timeout,
-    size_limit and decompress, which are empty unless filled, because `fetch` and the crawl do their work by default.
+    robots_txt, default_headers, conditional, retry, redirect, cookies, download_stats; and places for scope,
+    user_agent, timeout, size_limit and decompress, which are empty unless filled, because `fetch` and the crawl do
+    their work by default.
 
     Args:
         changes: A layer to stand in the place of that name, or None to leave it out.

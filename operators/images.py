@@ -19,6 +19,7 @@ class Images(SinkOperator):
     """The description of a sink for pictures. `images()` makes it."""
 
     concurrency: ClassVar[int] = 16
+    repeats: ClassVar[bool] = True
 
     store: str
     thumbs: tuple[tuple[str, tuple[int, int]], ...]

@@ -23,6 +23,8 @@ def robots_txt(
     until it is asked for again; but a file that was had before goes on to hold. Not asked for `file:`, `data:` and
     other schemes than http and https.
 
+    A job keeps the answers until their time is over; without one, hosts beyond some 25,000 may be asked again sooner.
+
     Args:
         user_agent: The name that rules are looked up for; None: the request's User-Agent, else "streamcrawl".
         ttl: Seconds for which an answer holds.

@@ -7,10 +7,11 @@ Strings keep the bytes of the wire by way of Latin-1, as `Headers` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from streamcrawl.urls import hostname_of, registrable_domain
@@ -28,6 +29,8 @@ _NOT_SENT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f;]")
 
 _Key: TypeAlias = tuple[str, str, str, bool]
 """(name, domain, path, host_only): two cookies that agree in these are one."""
+
+_said = attrgetter("value", "expires", "secure", "http_only", "same_site")
 
 
 @dataclass(slots=True)
@@ -79,20 +82,24 @@ class CookieJar:
         per_domain: Cookies kept for one registrable domain; 1 or more.
         total: Cookies kept in all; those of the domain that was heard of longest ago go first.
 
+    `changed` is called with a registrable domain whenever its cookies have changed, be it that they had to go; that
+    they were sent is no change.
+
     Raises: ValueError for a bound below 1.
     """
 
-    __slots__ = ("_groups", "_per_domain", "_size", "_total")
+    __slots__ = ("_groups", "_per_domain", "_size", "_total", "changed")
 
     def __init__(self, *, per_domain: int = 180, total: int = 20_000) -> None:
         for name, bound in (("per_domain", per_domain), ("total", total)):
             if bound < 1:
                 raise ValueError(f"CookieJar({name}={bound!r}): 1 or more")
-        self._per_domain = per_domain
+        self._per_domain = min(per_domain, total)
         self._total = total
         # By registrable domain: no cookie is ever sent to another one, so one look-up finds all that may go.
         self._groups: dict[str, dict[_Key, Cookie]] = {}
         self._size = 0
+        self.changed: Callable[[str], object] = _nobody
 
     def header_for(self, url: str, now: float) -> str:
         """The `Cookie` header for a request to this URL; empty if it has none (§5.8.3)."""
@@ -145,29 +152,44 @@ class CookieJar:
         """Keep a cookie that is known in full, from another jar for example."""
         self._keep(cookie, now)
 
+    def of(self, domain: str) -> list[Cookie]:
+        """The cookies of a registrable domain and all its hosts, expired ones included."""
+        return [*self._groups.get(domain, {}).values()]
+
     def clear(self) -> None:
+        gone = [*self._groups]
         self._groups.clear()
         self._size = 0
+        for domain in gone:
+            self.changed(domain)
 
     def _keep(self, cookie: Cookie, now: float) -> None:
         place = _group_of(cookie.domain)
         group = self._groups.pop(place, {})
         self._size -= len(group)
         key = (cookie.name, cookie.domain, cookie.path, cookie.host_only)
+        old = group.get(key)
         if cookie.is_expired(now):
-            group.pop(key, None)
+            changed = group.pop(key, None) is not None
         else:
-            old = group.get(key)
             if old is not None:
                 cookie.created = old.created
+            changed = old is None or _said(old) != _said(cookie)
             group[key] = cookie
             if len(group) > self._per_domain:
                 _evict(group, now)
         if group:
             self._groups[place] = group  # at the end: the order of the groups is that of their last change
             self._size += len(group)
+        if changed:
+            self.changed(place)
+        self._make_room()
+
+    def _make_room(self) -> None:
         while self._size > self._total and len(self._groups) > 1:
-            self._size -= len(self._groups.pop(next(iter(self._groups))))
+            oldest = next(iter(self._groups))
+            self._size -= len(self._groups.pop(oldest))
+            self.changed(oldest)
 
     def _overlays_secure(self, cookie: Cookie, url: str, now: float) -> bool:
         """Whether a cookie that came over http would hide one that only https may set (§5.7, step 16)."""
@@ -191,6 +213,10 @@ class CookieJar:
 
     def __repr__(self) -> str:
         return f"<CookieJar {self._size} cookies of {len(self._groups)} domains>"
+
+
+def _nobody(domain: str) -> None:
+    """Whom a jar tells of its changes if nobody asked."""
 
 
 def _evict(group: dict[_Key, Cookie], now: float) -> None:

@@ -16,7 +16,12 @@ import msgspec
 from reactivex import Observable, abc
 
 from streamcrawl.headers import NO_HEADERS, Headers
-from streamcrawl.response import BodyStream, Response
+from streamcrawl.leases import Extent as Extent
+from streamcrawl.leases import ItemId as ItemId
+from streamcrawl.leases import Lease as Lease
+from streamcrawl.leases import Progress as Progress
+from streamcrawl.leases import Visit as Visit
+from streamcrawl.response import Response
 
 Item: TypeAlias = Any
 """A dict, or a dataclass, attrs, pydantic or msgspec object."""
@@ -202,115 +207,6 @@ StartSource: TypeAlias = (
     "str | Request | Iterable[str | Request] | AsyncIterable[str | Request] | Observable[str | Request]"
 )
 
-ItemId: TypeAlias = tuple[int, int, int]
-"""(row id of the request, ordinal yielded by its callback, ordinal among the outputs made of that item)."""
-
-
-class Visit(msgspec.Struct, frozen=True):
-    """What a crawl of a job brought for a request: what the next one compares with.
-
-    Args:
-        fetched: Seconds since the epoch.
-        etag: The response's ETag.
-        modified: Its Last-Modified.
-        digest: Of its body; empty if that was read as a stream.
-    """
-
-    fetched: float
-    etag: str | None = None
-    modified: str | None = None
-    digest: bytes = b""
-
-
-class Lease:
-    """What the frontier hands out with a request; settled when everything that came of it is safe.
-
-    `holds` counts who still works for it: the request itself, an item on its way, a stored picture.
-    """
-
-    __slots__ = (
-        "accepted",
-        "answered",
-        "bodies",
-        "charged",
-        "holds",
-        "host",
-        "id",
-        "ordinal",
-        "parent",
-        "place",
-        "reply",
-        "request",
-        "turn",
-        "visit",
-        "weight",
-    )
-
-    def __init__(self, id: int, request: Request, host: str, accepted: Callable[[Lease], None]) -> None:
-        self.id = id
-        self.request = request
-        self.host = host
-        self.holds = 1
-        self.ordinal = 0
-        self.weight = 0
-        """Bytes of work that it stands for."""
-        self.place = False
-        """Whether it holds a place on the wire."""
-        self.charged = False
-        """Whether its place was used."""
-        self.turn = (0.0, 0.0)
-        """The host's next free moment before and after this lease's turn was booked."""
-        self.parent: Lease | None = None
-        self.reply: asyncio.Future[Outcome] | None = None
-        """Where the outcome of a nested fetch goes."""
-        self.bodies: tuple[BodyStream, ...] = ()
-        """Streamed bodies that came for it, of nested fetches too."""
-        self.answered = False
-        """Whether its outcome is there."""
-        self.accepted = accepted
-        self.visit: Visit | None = None
-        """What the previous crawl of the job brought for it."""
-
-    def hold(self) -> None:
-        self.holds += 1
-
-    def release(self) -> None:
-        self.holds -= 1
-        if self.holds == 0:
-            self.accepted(self)
-
-    def __repr__(self) -> str:
-        return f"<Lease {self.id} {self.request.url}: {self.holds} holds>"
-
-
-class Extent:
-    """For which item of which lease the present `on_next` is made (DESIGN law 7)."""
-
-    __slots__ = ("_outputs", "leases", "ordinal")
-
-    def __init__(self, leases: tuple[Lease, ...], ordinal: int = 0) -> None:
-        self.leases = leases
-        self.ordinal = ordinal
-        self._outputs: dict[object, int] | None = None
-
-    def hold(self) -> None:
-        for lease in self.leases:
-            lease.holds += 1
-
-    def release(self) -> None:
-        for lease in self.leases:
-            lease.release()
-
-    def identity(self, place: object) -> ItemId:
-        """The id of the next item that arrives at `place` within this extent."""
-        if self._outputs is None:
-            self._outputs = {place: 1}
-            nth = 0
-        else:
-            nth = self._outputs.get(place, 0)
-            self._outputs[place] = nth + 1
-        return (self.leases[0].id, self.ordinal, nth)
-
 
 class Hosts(Protocol):
     """Politeness, host by host. The only way from a layer to the frontier."""
@@ -364,6 +260,10 @@ class Run(Protocol):
     """How many queues of items are full; while there is one, callbacks are not asked for more."""
     enough: bool
     """Nothing more is wanted of callbacks: a limit was reached."""
+    durable: bool
+    """Whether there is a job: what is not safe when the process dies comes again."""
+    cut: bool
+    """The run was cut short: with a job, sinks take nothing more."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -419,8 +319,16 @@ class Run(Protocol):
         """An item arrived at `place` with no lease in hand."""
         ...
 
-    def adopt(self, sink: OpenSink) -> None:
+    def adopt(self, sink: Flushed) -> None:
         """The run flushes and closes the sink from now on."""
+        ...
+
+    def sink_key(self, name: str) -> str:
+        """`name`, numbered if another sink of this run has it."""
+        ...
+
+    def token(self, sink: str) -> Any:
+        """What the last flush of the sink of this name gave before the job was stopped; None: nothing."""
         ...
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -457,6 +365,21 @@ class Run(Protocol):
     def refused(self, outcome: Failed | Dropped) -> None:
         """A link that a callback yielded was refused on its way to the frontier."""
         ...
+
+
+class Flushed(Protocol):
+    """A sink as the run sees it."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the job."""
+        ...
+
+    async def flush(self) -> tuple[Any, list[tuple[Lease, int, int]]]:
+        """Its token, and the items that are safe with it since the last time: (lease, ordinal, number)."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Sink(Protocol):

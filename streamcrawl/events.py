@@ -128,6 +128,12 @@ class OutsideExtent(Event, frozen=True):
     operator: str
 
 
+class PageDiffers(Event, frozen=True):
+    """A page that was under way when the job was stopped has another body now; what was safe of it is kept."""
+
+    request: Request
+
+
 class Stalled(Event, frozen=True):
     """Nothing has moved for a while; `holders` says who holds what."""
 

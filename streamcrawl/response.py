@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from streamcrawl.encoding import decode
@@ -282,6 +283,11 @@ class Response:
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.url}>"
+
+
+def body_digest(body: bytes) -> bytes:
+    """16 bytes that stand for a body: the same, if and only if nothing in it has changed."""
+    return blake2b(body, digest_size=16).digest()
 
 
 def _sniff(body: bytes) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from copy import copy
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from streamcrawl import errors
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
 from streamcrawl.errors import FetchError
 from streamcrawl.events import Event, Notice
@@ -25,8 +28,14 @@ PRIORITY = 1_000
 PARSED = 500 * 1024
 """Bytes of a robots.txt that count. Source: RFC 9309 §2.5, which asks for no fewer."""
 
-HOSTS = 10_000
-"""Hosts that one run remembers. The least recently used is forgotten, and asked again when it is needed."""
+MEMORY = 24 * 1024 * 1024
+"""Bytes that one run gives to rules that are read: some 2,500 files of 250 bytes, or 50,000 hosts that have none."""
+KEPT = 16 * 1024 * 1024
+"""Bytes that one run without a job gives to files that can be read again. Beyond them a host is asked again."""
+PACKED = 256
+"""Bytes of a file above which it is kept compressed."""
+LONGEST = 1_000
+"""Characters of an error that are kept."""
 
 
 class RobotsRules(Protocol):
@@ -87,10 +96,14 @@ def protego_parser(body: bytes, url: str) -> ProtegoRules:
     """
     from protego import Protego
 
-    if len(body) > PARSED:
-        # A rule that is cut off in the middle would forbid more than it says.
-        body = body[: max(body.rfind(b"\n", 0, PARSED), body.rfind(b"\r", 0, PARSED)) + 1]
-    return ProtegoRules(Protego.parse(_text(body)))
+    return ProtegoRules(Protego.parse(_text(_beginning(body))))
+
+
+def _beginning(body: bytes) -> bytes:
+    if len(body) <= PARSED:
+        return body
+    # A rule that is cut off in the middle would forbid more than it says.
+    return body[: max(body.rfind(b"\n", 0, PARSED), body.rfind(b"\r", 0, PARSED)) + 1]
 
 
 def _text(body: bytes) -> str:
@@ -151,6 +164,57 @@ class _Known(NamedTuple):
     unreachable: bool = False
     error: Exception | None = None
     """Why it was not reached; the host's requests would have failed alike."""
+    size: int = 0
+    """Bytes of the file."""
+
+    @property
+    def weight(self) -> int:
+        # As measured: Protego takes 2.5 KiB, and for a byte of the file 14, or 26 where rules have wildcards.
+        return 500 if self.rules is None else 3_000 + 26 * self.size
+
+
+class _Kept(NamedTuple):
+    """What is kept of a host's answer, to be read again by a later run: plain data."""
+
+    until: float
+    """Seconds since the epoch."""
+    standing: str
+    """The name of a Standing."""
+    file: bytes = b""
+    packed: bool = False
+    url: str = ""
+    """Where the file was found."""
+    error: str = ""
+    """The name of what kept the host from answering at all, one of `streamcrawl.errors`."""
+    text: str = ""
+
+    @property
+    def weight(self) -> int:
+        return 500 + len(self.file) + len(self.text)
+
+
+class _Weighed(Protocol):
+    @property
+    def weight(self) -> int: ...
+
+
+_W = TypeVar("_W", bound=_Weighed)
+
+
+class _Recent(OrderedDict[str, _W]):
+    """What was set or moved to the end last, as much of it as `most` bytes hold."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self._weight = 0
+
+    def __setitem__(self, host: str, value: _W) -> None:
+        old = self.pop(host, None)
+        super().__setitem__(host, value)
+        self._weight += value.weight - (0 if old is None else old.weight)
+        while self._weight > self._most and len(self) > 1:
+            self._weight -= self.popitem(last=False)[1].weight
 
 
 class Gate:
@@ -159,7 +223,9 @@ class Gate:
     def __init__(self, run: Run, policy: Policy) -> None:
         self._run = run
         self._policy = policy
-        self._hosts: OrderedDict[str, _Known] = OrderedDict()
+        self._hosts: _Recent[_Known] = _Recent(MEMORY)
+        # What a job has goes to its disk and has no bound.
+        self._kept: MutableMapping[str, Any] = run.state("robots_txt") if run.durable else _Recent[_Kept](KEPT)
         self._asking: dict[str, asyncio.Future[_Known | None]] = {}
 
     def __repr__(self) -> str:
@@ -172,6 +238,8 @@ class Gate:
             return request
         host = host_of(url)
         known = self._hosts.get(host)
+        if known is None and host not in self._asking:
+            known = self._recalled(request, host)
         if known is None or known.until <= self._run.monotonic():
             return request if self._exempt(request, host) else self._wait(request, host, self._ask(request, host))
         self._hosts.move_to_end(host)
@@ -243,11 +311,7 @@ class Gate:
             dont_filter=True,
             site=request.site,
         )
-        known = self._known(request, host, await self._run.fetch(wanted, parent=request))
-        self._hosts[host] = known
-        self._hosts.move_to_end(host)
-        if len(self._hosts) > HOSTS:
-            self._hosts.popitem(last=False)
+        known = self._hosts[host] = self._known(request, host, await self._run.fetch(wanted, parent=request))
         answer.set_result(known)
 
     def _known(self, request: Request, host: str, outcome: Outcome) -> _Known:
@@ -264,33 +328,73 @@ class Gate:
         if found is Standing.RULES and isinstance(outcome, Response):
             try:
                 rules = policy.parser(outcome.body, outcome.url)
-                self._apply(request, host, outcome.url, rules)
-                return _Known(now + policy.ttl, rules)
+                self._apply(request, host, rules)
+                if self._run.events.wants(RobotsParsed):
+                    self._run.events.emit(RobotsParsed(host=host, url=outcome.url, rules=rules))
             except Exception as error:  # a parser of the user's: the page is not to blame, and not to be risked
                 problem = f"{type(error).__name__}: {error}"
+            else:
+                file = _beginning(outcome.body)
+                packed = len(file) > PACKED
+                kept = zlib.compress(file) if packed else file
+                self._keep(host, _Kept(self._run.now() + policy.ttl, found.name, kept, packed, outcome.url))
+                return _Known(now + policy.ttl, rules, size=len(file))
         elif found is Standing.OPEN:
+            self._keep(host, _Kept(self._run.now() + policy.ttl, found.name))
             return _Known(now + policy.ttl)
         lost = outcome.error if isinstance(outcome, Failed) and isinstance(outcome.error, FetchError) else None
-        return self._unreachable(host, now, problem, lost)
+        return self._unreachable(request, host, problem, lost)
 
-    def _apply(self, request: Request, host: str, url: str, rules: RobotsRules) -> None:
+    def _apply(self, request: Request, host: str, rules: RobotsRules) -> None:
         if self._policy.max_delay:
             delay = rules.crawl_delay(self._agent(request))
             if delay:
                 self._run.hosts.set_rate(_queue(request, host), delay=min(delay, self._policy.max_delay))
-        if self._run.events.wants(RobotsParsed):
-            self._run.events.emit(RobotsParsed(host=host, url=url, rules=rules))
 
-    def _unreachable(self, host: str, now: float, problem: str, lost: Exception | None) -> _Known:
-        until = now + self._policy.unreachable_ttl
-        old = self._hosts.get(host)
-        kept = old is not None and not old.unreachable
-        if (kept or lost is None) and self._run.events.wants(Notice):  # else the requests' failures tell it
-            then = "the last one holds" if kept else "nothing of the host is fetched"
-            text = f"no robots.txt from {host} ({problem}): {then} for {self._policy.unreachable_ttl:g} s"
+    def _unreachable(self, request: Request, host: str, problem: str, lost: FetchError | None) -> _Known:
+        rest = self._policy.unreachable_ttl
+        old = self._hosts.get(host) or self._recalled(request, host, stale=True)
+        holds = old is not None and not old.unreachable
+        if (holds or lost is None) and self._run.events.wants(Notice):  # else the requests' failures tell it
+            then = "the last one holds" if holds else "nothing of the host is fetched"
+            text = f"no robots.txt from {host} ({problem}): {then} for {rest:g} s"
             self._run.events.emit(Notice(text=text, level="warning"))
-        # RFC 9309 §2.4: a copy may be used for longer than a day if the file is unreachable.
-        return old._replace(until=until) if old is not None and kept else _Known(until, unreachable=True, error=lost)
+        until = self._run.now() + rest
+        if old is not None and holds:
+            # RFC 9309 §2.4: a copy may be used for longer than a day if the file is unreachable.
+            kept = self._kept.get(host)
+            if kept is not None:
+                self._keep(host, _Kept(*kept)._replace(until=until))
+            return old._replace(until=self._run.monotonic() + rest)
+        kept = _Kept(until, Standing.UNREACHABLE.name)
+        self._keep(host, kept if lost is None else kept._replace(error=type(lost).__name__, text=_plain(str(lost))))
+        return _Known(self._run.monotonic() + rest, unreachable=True, error=lost and _bare(lost))
+
+    def _keep(self, host: str, kept: _Kept) -> None:
+        self._kept[host] = [*kept] if self._run.durable else kept
+
+    def _recalled(self, request: Request, host: str, *, stale: bool = False) -> _Known | None:
+        """What was kept of the host's answer, if it still holds, or in any case."""
+        found = self._kept.get(host)
+        if found is None:
+            return None
+        kept, policy = _Kept(*found), self._policy
+        unreachable = kept.standing == Standing.UNREACHABLE.name
+        # The clock may have been set back since, and another time been asked for.
+        rest = min(kept.until - self._run.now(), policy.unreachable_ttl if unreachable else policy.ttl)
+        if rest <= 0 and not stale:
+            return None
+        known = _Known(self._run.monotonic() + rest, unreachable=unreachable, error=_error(kept.error, kept.text))
+        if kept.standing == Standing.RULES.name:
+            try:
+                file = zlib.decompress(kept.file) if kept.packed else kept.file
+                rules = policy.parser(file, kept.url)
+                self._apply(request, host, rules)
+            except Exception:  # a parser of the user's, another one than before: it is told when the host has answered
+                return None
+            known = known._replace(rules=rules, size=len(file))
+        self._hosts[host] = known
+        return known
 
     def _count(self, key: str) -> None:
         key = f"robotstxt/{key}"
@@ -300,3 +404,23 @@ class Gate:
 def _queue(request: Request, host: str) -> str:
     """What the frontier keeps the request's kind under: its host, or a slot of the user's."""
     return host if request.lease is None else request.lease.host
+
+
+def _plain(text: str) -> str:
+    """Text that can be stored, and not too much of it."""
+    return text[:LONGEST].encode("utf-8", "replace").decode()
+
+
+def _bare(error: FetchError) -> FetchError:
+    """A copy without its traceback and causes, whose frames would keep much alive for long."""
+    try:
+        return copy(error)
+    except Exception:  # of a class of the user's, with a constructor of its own
+        return FetchError(f"{type(error).__name__}: {error}")
+
+
+def _error(name: str, text: str) -> FetchError | None:
+    if not name:
+        return None
+    kind = getattr(errors, name, None)
+    return kind(text) if isinstance(kind, type) and issubclass(kind, FetchError) else FetchError(f"{name}: {text}")

@@ -357,6 +357,62 @@ def test_a_full_jar_loses_the_domain_heard_of_longest_ago() -> None:
     assert len(jar) == 3
 
 
+def test_one_domain_cannot_have_more_than_the_whole_jar() -> None:
+    jar = CookieJar(total=2)
+    jar.store(PAGE, ["a=1", "b=1", "c=1"], NOW)
+    assert (len(jar), [each.name for each in jar]) == (2, ["b", "c"])
+
+
+def test_a_domain_that_has_no_cookies_left_is_forgotten() -> None:
+    jar = CookieJar()
+    for number in range(1_000):
+        jar.store(f"https://site{number}.example/", ["a=1", "a=; Max-Age=0"], NOW)
+    assert repr(jar) == "<CookieJar 0 cookies of 0 domains>"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("a=1", []),
+        ("a=1; Max-Age=60; HttpOnly", ["shop.example"]),
+        ("a=2", ["shop.example"]),
+        ("b=1", ["shop.example"]),
+        ("a=; Max-Age=0", ["shop.example"]),
+        ("absent=; Max-Age=0", []),
+        ("=", []),
+        ("a=1; Secure; Domain=other.example", []),
+    ],
+)
+def test_changes_are_told(line: str, told: list[str]) -> None:
+    changed: list[str] = []
+    jar = CookieJar()
+    jar.store(PAGE, ["a=1"], NOW)
+    jar.changed = changed.append
+    jar.store(PAGE, [line], NOW + 1)
+    jar.header_for(PAGE, NOW + 2)
+    assert changed == told
+
+
+def test_what_has_to_go_is_told_as_a_change() -> None:
+    changed: list[str] = []
+    jar = CookieJar(total=2)
+    jar.changed = changed.append
+    for number in (1, 2, 3):
+        jar.store(f"https://site{number}.example/", ["a=1"], NOW)
+    assert changed == ["site1.example", "site2.example", "site3.example", "site1.example"]
+    jar.clear()
+    assert changed[4:] == ["site2.example", "site3.example"]
+
+
+def test_the_cookies_of_a_domain() -> None:
+    jar = CookieJar()
+    jar.store(PAGE, ["a=1"], NOW)
+    jar.store("https://api.shop.example/", ["b=1"], NOW)
+    jar.store("https://other.example/", ["c=1"], NOW)
+    assert [each.name for each in jar.of("shop.example")] == ["a", "b"]
+    assert jar.of("unknown.example") == []
+
+
 @pytest.mark.parametrize("bounds", [{"per_domain": 0}, {"total": -1}])
 def test_bounds_are_checked(bounds: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="1 or more"):

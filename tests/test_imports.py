@@ -16,7 +16,7 @@ PACKAGE = ROOT / "streamcrawl"
 
 LAYERS = (
     ("encoding", "errors", "headers", "response", "urls", "version"),
-    ("core",),
+    ("core", "leases"),
     ("events", "items"),
     ("streams",),
     ("backoff", "cookies", "feeds", "frontier", "referrer", "robots", "scoping", "storage", "transport"),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from streamcrawl.cli import bench, demo, fetch, graph, operators, run, shell
+from streamcrawl.cli import bench, chaos, demo, fetch, graph, jobs, operators, run, shell
 from streamcrawl.cli.exits import FAILED, INTERRUPTED, USAGE, WrongUsage, one_line
 from streamcrawl.version import __version__
 
@@ -17,6 +17,8 @@ examples:
   streamcrawl demo                               crawl a small shop on this machine, to see it work
   streamcrawl run quotes.py -O quotes.jsonl      run the crawl in quotes.py, its items into a file
   streamcrawl run quotes.py --limit-pages 10     only the first pages
+  streamcrawl run quotes.py --job quotes-job     stop it, kill it: the same command goes on
+  streamcrawl jobs quotes-job                    how far it is, what failed
   streamcrawl shell https://example.com/         try selectors on a page
 
 exit codes: 0 finished, 1 the crawl failed, 2 wrong usage, 130 interrupted
@@ -46,11 +48,13 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "run": run,
+    "jobs": jobs,
     "demo": demo,
     "fetch": fetch,
     "shell": shell,
     "graph": graph,
     "operators": operators,
+    "chaos": chaos,
     "bench": bench,
 }
 

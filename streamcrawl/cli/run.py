@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from streamcrawl.cli.exits import WrongUsage
 from streamcrawl.cli.flows import FLOW_HELP, flow_from
-from streamcrawl.cli.lines import LEVELS, logging_lines
+from streamcrawl.cli.jobs import said_of_reset
+from streamcrawl.cli.lines import LEVELS, LOG, logging_lines
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
@@ -15,12 +17,17 @@ if TYPE_CHECKING:
 HELP = "run the crawl in a Python file"
 DESCRIPTION = """\
 Run the crawl in a Python file. Progress, failures and the summary go to stderr; stdout is for items.
-Ctrl-C once: no new requests, what is under way is finished and written; twice: stop now."""
+Ctrl-C once: no new requests, what is under way is finished and written; twice: stop now.
+With --job DIR the crawl is kept there: however it was stopped, the same command goes on."""
 EXAMPLES = """\
   streamcrawl run quotes.py -O quotes.jsonl             overwrite quotes.jsonl with the items
   streamcrawl run shop.py:books -o all.csv -o -         append to all.csv, and to stdout
   streamcrawl run quotes.py --limit-pages 10 --quiet    ten pages, and only errors on stderr
+  streamcrawl run shop.py -O all.csv --job shop-job     stop it, kill it: the same command goes on
 """
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""Seconds in what stands behind the number of an age."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +58,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scope", metavar="S", help="where links may lead: host, domain, any, or domain names with commas between"
     )
+    add_job(parser)
     add_loudness(parser)
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """--job, --reset and --recrawl."""
+    parser.add_argument(
+        "--job", metavar="DIR", help="keep the crawl in DIR, made if it is not there; `streamcrawl jobs DIR` shows it"
+    )
+    anew = parser.add_mutually_exclusive_group()
+    anew.add_argument("--reset", action="store_true", help="forget what the job has, and start over")
+    anew.add_argument(
+        "--recrawl",
+        nargs="?",
+        type=age,
+        const=0.0,
+        metavar="AGE",
+        help="when the job is finished, ask again for pages older than AGE (1d, 12h, 30m, 90s); all if left out",
+    )
+
+
+def age(text: str) -> float:
+    """Seconds in "1d", "12h", "30m", "90s" or "90"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age: a number with d, h, m or s behind it, such as 12h")
+    return float(found[1]) * UNITS[found[2]]
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +122,22 @@ def execute(arguments: argparse.Namespace) -> int:
     from streamcrawl.cli.watching import level_of, watched
 
     with logging_lines(level_of(arguments)) as lines, flow_from(arguments.flow) as crawl:
-        return watched(adapted(crawl, arguments), lines, quiet=arguments.quiet)
+        made = adapted(crawl, arguments)
+        if arguments.reset:
+            _start_over(made)
+        return watched(made, lines, quiet=arguments.quiet)
+
+
+def _start_over(crawl: Crawl[Any]) -> None:
+    """Reset the crawl's job, if it was begun. Raises: JobError."""
+    from streamcrawl.frontier.job import is_job, reset
+
+    directory = crawl.options.job
+    assert directory is not None
+    begun = is_job(directory)
+    left = reset(directory)
+    if begun:
+        LOG.info("%s", said_of_reset(directory, left))
 
 
 def adapted(crawl: Crawl[Any], arguments: argparse.Namespace) -> Crawl[Any]:
@@ -107,10 +155,21 @@ def adapted(crawl: Crawl[Any], arguments: argparse.Namespace) -> Crawl[Any]:
     for name in ("limit_pages", "limit_items"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
+    changes |= job_of(crawl, arguments)
     try:
         return with_feeds(crawl.replace(**changes), arguments.feeds)
     except ValueError as error:
         raise WrongUsage(str(error)) from error
+
+
+def job_of(crawl: Crawl[Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that --job and --recrawl change. Raises: WrongUsage if there is no job."""
+    changes = {name: value for name in ("job", "recrawl") if (value := getattr(arguments, name)) is not None}
+    if arguments.job == "":
+        raise WrongUsage("--job '': the name of a directory")
+    if (arguments.reset or arguments.recrawl is not None) and arguments.job is None and crawl.options.job is None:
+        raise WrongUsage(f"{'--reset' if arguments.reset else '--recrawl'}: of which job? Give --job DIR")
+    return changes
 
 
 def has_one_host(crawl: Crawl[Any]) -> bool:

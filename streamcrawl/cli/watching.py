@@ -18,6 +18,9 @@ from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.summary import Summary
 from streamcrawl.events import RequestFailed
 
+ALREADY_FINISHED = "already finished"
+"""The reason of a run whose job had nothing left to do: that was told, and there is no sum to show."""
+
 
 def level_of(arguments: argparse.Namespace) -> str:
     """The level of the log lines."""
@@ -52,7 +55,10 @@ def watched(crawl: Crawl[Any], lines: Lines, *, quiet: bool = False) -> int:
     summary = runs[0].summary if runs else None
     if summary is None:
         raise error or RuntimeError("the run ended without a summary")
-    return _told(summary, error, quiet, failures)
+    code = _told(summary, error, quiet, failures)
+    if not quiet and error is None:
+        _tell_of_job(crawl, summary)
+    return code
 
 
 def writes_to_stdout(crawl: Crawl[Any]) -> bool:
@@ -60,8 +66,15 @@ def writes_to_stdout(crawl: Crawl[Any]) -> bool:
     return any(getattr(operator, "uri", None) == "-" for operator in crawl.operators)
 
 
+def _tell_of_job(crawl: Crawl[Any], summary: Summary) -> None:
+    """How a run that was stopped before its end goes on."""
+    directory = crawl.options.job
+    if directory is not None and summary.reason not in ("finished", ALREADY_FINISHED):
+        print(f"job {directory}: {summary.waiting:,} waiting; the same command goes on", file=sys.stderr)
+
+
 def _told(summary: Summary, error: Exception | None, quiet: bool, failures: list[Exception]) -> int:
-    if not quiet and (error is None or summary.counts.offered.total):
+    if not quiet and summary.reason != ALREADY_FINISHED and (error is None or summary.counts.offered.total):
         # The error stands below, as the last line.
         print(msgspec.structs.replace(summary, error=None), file=sys.stderr)
     if error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from streamcrawl.core import Item, ItemId
 from streamcrawl.core import Run as RunProtocol
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class Asking(SinkOperator):
     """One hand-over place between the run and the reader."""
+
+    resumable: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._offered: asyncio.Queue[tuple[Item, asyncio.Future[None]]] = asyncio.Queue(1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from reactivex import Observable, abc
@@ -56,14 +58,19 @@ class Options:
     limit_pages: int | None = None
     limit_items: int | None = None
     seed: int | None = None
+    job: Path | None = None
+    recrawl: float | None = None
 
     def __post_init__(self) -> None:
-        for name, bound in (("concurrency", 1), ("per_host", 1), ("delay", 0), ("limit_pages", 1), ("limit_items", 1)):
+        least = {"concurrency": 1, "per_host": 1, "delay": 0, "limit_pages": 1, "limit_items": 1, "recrawl": 0}
+        for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise ValueError(f"{name} is {value}; it must be {bound} or more")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
+        if self.recrawl is not None and self.job is None:
+            raise ValueError(f"recrawl is {self.recrawl}; it needs a job")
         scope_test(self.scope)
 
 
@@ -85,6 +92,8 @@ class Crawl(Generic[T]):
         limit_pages: End after so many pages.
         limit_items: End after so many items; those that are on their way to a slow sink by then are kept.
         seed: For jitter and the like; None: another each time.
+        job: A directory that keeps the crawl: killed at any moment, it goes on where it was when it is run again.
+        recrawl: Of a job that is finished, ask again for what was fetched more than so many seconds ago.
 
     Raises: InvalidURL, TypeError, ValueError, for arguments that make no sense.
     """
@@ -103,6 +112,8 @@ class Crawl(Generic[T]):
         limit_pages: int | None = None,
         limit_items: int | None = None,
         seed: int | None = None,
+        job: str | os.PathLike[str] | None = None,
+        recrawl: float | None = None,
     ) -> None:
         self.start_source: StartSource = checked(start)
         self.options = Options(
@@ -116,6 +127,8 @@ class Crawl(Generic[T]):
             limit_pages=limit_pages,
             limit_items=limit_items,
             seed=seed,
+            job=None if job is None else Path(job),
+            recrawl=recrawl,
         )
         self.operators: tuple[Any, ...] = ()
         self.pipes: Pipe = sort_out(())
@@ -249,6 +262,8 @@ class Crawl(Generic[T]):
             made.start_source = checked(changes.pop("start"))
         if "memory" in changes:
             changes["memory"] = parse_size(changes["memory"])
+        if changes.get("job") is not None:
+            changes["job"] = Path(changes["job"])
         made.options = replace(self.options, **changes)
         return made
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import can_ada
 
-from streamcrawl.core import Again, Dropped, Failed, Request
+from streamcrawl.core import Again, Dropped, Failed, Lease, Request
 from streamcrawl.crawl.summary import Counts
 from streamcrawl.errors import InvalidURL
 from streamcrawl.events import Events, RequestDropped, RequestFailed, Scheduled
@@ -30,10 +30,12 @@ class Door:
         events: Events,
         in_scope: Callable[[Request], bool],
         refused: Callable[[Request, str], None],
+        lost: Callable[[Exception, Lease | None], None],
     ) -> None:
         self._recent: set[str] = set()
         """URLs, as they were written, that were known a moment ago: most links of a site are on all of its pages."""
         self._refused = refused
+        self._lost = lost
         self._frontier = frontier
         self._counts = counts
         self._events = events
@@ -67,10 +69,10 @@ class Door:
         except InvalidURL as error:
             self.failed(Failed(request, error))
             return
-        self._admit(request.replace(url=url, site=request.site or host_of(url), start=True))
+        self._admit(request.replace(url=url, site=request.site or host_of(url), start=True), None)
 
-    def link(self, request: Request, parent: Request) -> None:
-        """A request that a callback yielded for `parent`'s response."""
+    def link(self, request: Request, parent: Request, lease: Lease | None) -> None:
+        """A request that a callback yielded for `parent`'s response, on its lease."""
         self._counts.offered.links += 1
         try:
             url = normalize(request.url)
@@ -86,7 +88,10 @@ class Door:
         if not may_lead(parent.site, url) or not (request.dont_filter or self._in_scope(request)):
             self._drop(request, "off-site")
             return
-        self._admit(request)
+        if request.dont_filter and lease is not None and self._frontier.repeated(lease):
+            self._drop(request, "duplicate")  # of what the page gave before the job was stopped
+            return
+        self._admit(request, lease)
 
     def again(self, again: Again) -> None:
         """A hop or a retry goes back to the frontier.
@@ -104,7 +109,7 @@ class Door:
             self._drop(request, "off-site")
             return
         if not again.hop or request.dont_filter:
-            self._let_in(request, None)
+            self._let_in(request, None, again.request.lease)
             return
         if not self._in_scope(request):
             self._drop(request, "off-site")
@@ -114,20 +119,24 @@ class Door:
         if self._frontier.known(key) and not any(fingerprint(before.replace(url=url)) == key for url in request.via):
             self._drop(request, "duplicate")
             return
-        self._let_in(request, key)
+        self._let_in(request, key, again.request.lease)
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request, lease: Lease | None) -> None:
         if request.dont_filter:
-            self._let_in(request, None)
+            self._let_in(request, None, lease)
             return
         key = fingerprint(request)
         if self._frontier.known(key):
             self._drop(request, "duplicate")
             return
-        self._let_in(request, key)
+        self._let_in(request, key, lease)
 
-    def _let_in(self, request: Request, key: bytes | None) -> None:
-        self._frontier.add(request, key)
+    def _let_in(self, request: Request, key: bytes | None, lease: Lease | None) -> None:
+        try:
+            self._frontier.add(request, key)
+        except Exception as error:  # not storable, no disk, a bug: no failure of the callback, and nothing is settled
+            self._lost(error, lease)
+            return
         if self._events.wants(Scheduled):
             self._events.emit(Scheduled(request=request))
 

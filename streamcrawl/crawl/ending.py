@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from streamcrawl.errors import FlowError
+from streamcrawl.errors import FlowError, JobError, StreamcrawlError
 from streamcrawl.events import Notice, Stalled
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Ending:
 
     def _cut(self) -> None:
         """Do not finish what is on the wire and in callbacks."""
+        self._run.cut = True
         for task in tuple(self._run.tasks):
             task.cancel()
         self._run.nested.give_up()
@@ -77,13 +78,27 @@ class Ending:
             await run.begin.close()
         except Exception as error:
             run.fail(FlowError(f"the start of the crawl failed at its end: {type(error).__name__}: {error}"))
-        await run.settling.close()
+        if run.subscribed or run.sinks:
+            await run.settling.close()
+        if run.job is not None:
+            self._close_job()
         for close in reversed(run.closers):
             try:
                 await close()
             except Exception as error:
                 run.events.emit(Notice(text=f"while closing: {error}", level="warning"))
         run.unsubscribe()
+
+    def _close_job(self) -> None:
+        run, job = self._run, self._run.job
+        assert job is not None
+        try:
+            done = run.subscribed and run.error is None and run.begin.exhausted
+            if done and not run.frontier.waiting and not run.frontier.leased:
+                job.finished()
+            job.close()
+        except Exception as error:
+            run.fail(error if isinstance(error, StreamcrawlError) else JobError(f"the job cannot be closed: {error}"))
 
     def __repr__(self) -> str:
         return f"<Ending of {self._run!r}>"

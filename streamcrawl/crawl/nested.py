@@ -47,7 +47,7 @@ class Nested:
                 if not isinstance(outcome, Again):
                     return self._counted(outcome, parent)
                 run.counts.again += 1
-                if run.stopping and not outcome.hop:
+                if run.stopping and not outcome.hop and not (run.durable and not run.cut):
                     return Failed(outcome.request.origin, StreamcrawlError(STOPPED))
                 request = outcome.next
                 wait = request.not_before - run.now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, MutableMapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,16 @@ from streamcrawl.core import (
 )
 from streamcrawl.crawl.budget import GATHERED, PAGE, TREE, Budget
 from streamcrawl.crawl.door import Door
+from streamcrawl.crawl.durable import Durable
 from streamcrawl.crawl.ending import Ending
 from streamcrawl.crawl.nested import Nested
+from streamcrawl.crawl.noting import note
 from streamcrawl.crawl.pump import Pump
 from streamcrawl.crawl.settling import Settling
 from streamcrawl.crawl.start import Start
 from streamcrawl.crawl.summary import Counts, Summary
 from streamcrawl.crawl.wiring import Wires, subscribe
-from streamcrawl.errors import LawBroken
+from streamcrawl.errors import FlowError, LawBroken
 from streamcrawl.events import (
     CallbackFailed,
     Events,
@@ -44,8 +46,9 @@ from streamcrawl.events import (
     RunStopping,
     SentAgain,
 )
-from streamcrawl.frontier.hosts import HostTable
 from streamcrawl.frontier.frontier import Frontier
+from streamcrawl.frontier.hosts import HostTable
+from streamcrawl.frontier.message import Messages
 from streamcrawl.response import Response
 from streamcrawl.scoping import scope_test
 from streamcrawl.streams.context import RunContext
@@ -83,16 +86,22 @@ class Run(RunContext):
             options.slots,
             self.random,
             loop.time,
+            self.now,
         )
-        self.frontier = Frontier(self.hosts, self.now)
+        scrape = crawl.pipes.scrape
+        messages = Messages(scrape.callback, scrape.errback) if scrape is not None else Messages(None, None)
+        self.frontier = Frontier(self.hosts, self.now, memory=options.memory // 4, messages=messages)
+        self.durable = options.job is not None
+        self.job = None if options.job is None else Durable(self, options.job, options.recrawl)
         self.door = Door(
             self.frontier,
             self.counts,
             self.events,
             scope_test(options.scope),
             self.refused_link,
+            self.lost,
         )
-        self.begin = Start(crawl.start_source, self, self.door.start, self.moved)
+        self.begin = Start(crawl.start_source, self, self._take_start, self.moved)
         self.nested = Nested(self)
         self.settling = Settling(self)
         self.hosts.opened = self.moved
@@ -196,6 +205,30 @@ class Run(RunContext):
 
     def outside(self, place: str) -> None:
         self.stats["outside_extent"] += 1
+        if self.durable:
+            self.fail(
+                FlowError(
+                    f"{place} emitted an item with no page in hand: a job could lose it. "
+                    "Declare that with ops.at_most_once(...), or do it with ops.map_async or ops.batch"
+                )
+            )
+
+    def state(self, name: str) -> MutableMapping[str, Any]:
+        return self.frontier.state(name) if self.durable else super().state(name)
+
+    def token(self, sink: str) -> Any:
+        return None if self.job is None else self.job.token(sink)
+
+    def lost(self, error: Exception, lease: Lease | None) -> None:
+        """The frontier could not take a request in: the page that it came from is not settled."""
+        if lease is not None:
+            lease.cut = True
+        self.fail(error)
+
+    def _take_start(self, request: Request) -> None:
+        self.door.start(request)
+        if self.error is None:
+            self.frontier.taken += 1
 
     def refused(self, outcome: Failed | Dropped) -> None:
         self.counts.offered.links += 1
@@ -265,6 +298,7 @@ class Run(RunContext):
             self.hosts.free(lease)
         if isinstance(outcome, Again):
             self.counts.again += 1
+            lease.verdict = "moved" if outcome.hop else "retried"
             if self.events.wants(SentAgain):
                 # Of the origin, as everywhere that users look: no credential is told by accident.
                 again = Again(outcome.request.origin, outcome.next, outcome.reason, outcome.hop)
@@ -277,6 +311,8 @@ class Run(RunContext):
         outcome = settled(outcome)
         if isinstance(outcome, Response):
             self.budget.charge(lease, PAGE + TREE * outcome.size)
+        if self.durable:
+            note(self, lease, outcome)
         self._into_scraper(lease, outcome)
 
     def refused_link(self, request: Request, reason: str) -> None:
@@ -302,15 +338,20 @@ class Run(RunContext):
             self._done(output)
         elif isinstance(output, Request):
             page = self.page
-            self.door.link(output, page.request if page is not None else output)
+            lease = self.extent.leases[0] if self.extent is not None else None
+            self.door.link(output, page.request if page is not None else output, lease)
             self.moved()
         else:
             self._scraped(output)
 
     def _scraped(self, item: Any) -> None:
         if self.enough:
+            if self.durable and self.extent is not None:
+                self.extent.spoil()  # it comes again when the job goes on
             return
         self.counts.scraped += 1
+        if self.durable:
+            self.settling.stir()
         if self.page is not None and self.events.wants(ItemScraped):
             self.events.emit(ItemScraped(item=item, request=self.page.request))
         assert self._wires is not None
@@ -332,25 +373,27 @@ class Run(RunContext):
         elif lease.id < 0:
             pass  # refused at the door, and counted there
         elif isinstance(input, Failed):
+            lease.verdict, lease.reason = "failed", f"{type(input.error).__name__}: {input.error}"
             self.door.failed(input)
         elif isinstance(input, Dropped):
             self.door.dropped(input.reason, input.request)
         if done.error is not None:
-            self._callback_failed(lease.request, done.error)
+            self._callback_failed(lease, done.error)
         if lease.holds > 1:
             self.budget.charge(lease, GATHERED)
         lease.release()
         self.moved()
 
-    def _callback_failed(self, request: Request, error: Exception) -> None:
+    def _callback_failed(self, lease: Lease, error: Exception) -> None:
         from streamcrawl.errors import Drop
 
         if isinstance(error, Drop):
             self.stats[f"callback_dropped/{error.reason}"] += 1
             return
+        lease.verdict, lease.reason = "failed", str(error)
         self.counts.callback_errors += 1
         if self.events.wants(CallbackFailed):
-            self.events.emit(CallbackFailed(request=request, error=error))
+            self.events.emit(CallbackFailed(request=lease.request, error=error))
 
     def accepted(self, lease: Lease) -> None:
         """Nobody works for the lease any more: its items are with every sink."""
@@ -385,12 +428,10 @@ class Run(RunContext):
     async def _execute(self) -> Summary:
         started = self.monotonic()
         try:
-            self._wires = subscribe(self.crawl.pipes, self, self, self._end)
-            self.events.emit(RunStarted())
-            self.begin.open()
-            self.pump.start()
-            await self.over.wait()
-            await self.ending.drain()
+            if self.job is None or self.job.open():
+                await self._crawl()
+            else:
+                self.reason = "already finished"
         except asyncio.CancelledError:
             self.reason = "cancelled"
             raise
@@ -402,6 +443,19 @@ class Run(RunContext):
             self.events.emit(RunFinished(reason=self.reason, error=self.error))
             self.events.complete()
         return self.summary
+
+    async def _crawl(self) -> None:
+        self.begin.skip = self.frontier.taken
+        self.counts.offered.resumed = self.frontier.waiting
+        self._wires = subscribe(self.crawl.pipes, self, self, self._end)
+        if self.job is not None:
+            self.job.begun()
+            await self.settling.begin()
+        self.events.emit(RunStarted())
+        self.begin.open()
+        self.pump.start()
+        await self.over.wait()
+        await self.ending.drain()
 
     def _summary(self, seconds: float) -> Summary:
         if self.error is not None:

@@ -1,12 +1,18 @@
-"""From accepted to safe: flushing the sinks, and settling the leases whose items are safe then (DESIGN law 5)."""
+"""From accepted to safe: flushing the sinks, and settling the leases whose items are safe then (DESIGN law 5, §7).
+
+In a job one commit holds what belongs together: every sink's token, the leases settled, the requests found, and for
+each page under way what of it is in the tokens.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from streamcrawl.core import Lease
-from streamcrawl.errors import SinkError
+from streamcrawl.core import Lease, Progress
+from streamcrawl.errors import JobError, SinkError, StreamcrawlError
+from streamcrawl.frontier.progress import progress_record
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
@@ -20,6 +26,9 @@ SOON = 4096
 BOUND = 4 * SOON
 """Leases accepted but not safe above which no request is handed out."""
 
+Snapshot = tuple[int, frozenset[int]]
+"""A page's finished ordinals: (all below this, these above it)."""
+
 
 class Settling:
     """The leases that are accepted, on their way to being settled."""
@@ -27,8 +36,16 @@ class Settling:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._accepted: list[Lease] = []
+        self._cut: list[Lease] = []
+        """Accepted leases that are not to be settled: their pages were broken off."""
+        self._held: list[tuple[str, Lease, int, int]] = []
+        """What sinks hold since the last commit: (sink, lease, ordinal, number)."""
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._due = False
+        """Something came since the last flush."""
+        self._lost = False
+        """A flush or a commit has failed: nothing can be settled any more."""
 
     @property
     def full(self) -> bool:
@@ -36,13 +53,24 @@ class Settling:
 
     def accepted(self, lease: Lease) -> None:
         """Everything that came of the lease is with every sink."""
-        if not self._run.sinks:
-            self._run.frontier.settle(lease)
-            return
-        self._accepted.append(lease)
-        if len(self._accepted) == SOON:
-            self._begin()
-        elif self._timer is None:
+        run = self._run
+        if run.durable and (lease.cut or run.enough):
+            if lease.scraped:
+                self._cut.append(lease)
+        elif not run.sinks or not lease.scraped:
+            run.frontier.settle(lease)  # nothing of it waits for a flush
+            if not run.durable:
+                return
+        else:
+            self._accepted.append(lease)
+            if len(self._accepted) == SOON:
+                self._begin()
+        self.stir()
+
+    def stir(self) -> None:
+        """There is something to be flushed or committed, before long."""
+        self._due = True
+        if self._timer is None:
             self._timer = self._run.loop.call_later(EVERY, self._begin)
 
     def _begin(self) -> None:
@@ -54,24 +82,73 @@ class Settling:
             self._flushing = self._run.loop.create_task(self._flush())
 
     async def _flush(self) -> None:
-        safe, self._accepted = self._accepted, []
-        flushed = True
-        for sink in self._run.sinks:
-            try:
-                await sink.flush()
-            except Exception as error:  # the other sinks still keep what they have
-                flushed = False
-                self._run.fail(_lost("flushed", error))
-        if not flushed:
-            return
-        for lease in safe:
-            self._run.frontier.settle(lease)
+        await self._once()
         self._flushing = None
+        if self._lost:
+            return
         if len(self._accepted) >= SOON:
             self._begin()
-        elif self._accepted and self._timer is None:
-            self._timer = self._run.loop.call_later(EVERY, self._begin)
+        elif self._due:
+            self.stir()
         self._run.moved()
+
+    async def _once(self) -> None:
+        """Flush every sink, and settle what is safe then."""
+        run = self._run
+        self._due = False
+        safe, self._accepted = self._accepted, []
+        cut = len(self._cut)
+        finished = dict(self._finished()) if run.durable else {}
+        tokens: list[tuple[str, Any]] = []
+        for sink in tuple(run.sinks):
+            try:
+                token, held = await sink.flush()
+            except Exception as error:  # the other sinks still keep what they have
+                self._lost = True
+                run.fail(lost("flushed", error))
+            else:
+                if token is not None:
+                    tokens.append((sink.key, token))
+                if run.durable:
+                    self._held += [(sink.key, *each) for each in held]
+        if self._lost:
+            return
+        if not run.durable:
+            for lease in safe:
+                run.frontier.settle(lease)
+            return
+        try:
+            self._commit(safe, tokens, finished)
+            del self._cut[:cut]
+        except Exception as error:
+            self._lost = True
+            run.fail(error if isinstance(error, StreamcrawlError) else JobError(f"a commit failed: {error}"))
+
+    def _finished(self) -> Iterator[tuple[Lease, Snapshot]]:
+        """What is finished of the pages that have items under way: safe, once every sink has been flushed."""
+        for lease in (*self._run.live.values(), *self._cut):
+            progress = lease.progress
+            if progress is not None and lease.scraped:
+                yield lease, (progress.prefix, frozenset(progress.beyond))
+
+    def _commit(self, safe: list[Lease], tokens: list[tuple[str, Any]], finished: dict[Lease, Snapshot]) -> None:
+        frontier = self._run.frontier
+        settled = {lease.id for lease in safe}
+        for sink, lease, ordinal, number in self._held:
+            progress = lease.progress
+            if lease.id in settled or progress is None or lease.id < 0:
+                continue
+            finished.setdefault(lease, progress.safe)
+            progress.partial.setdefault(ordinal, set()).add((sink, number))
+        frontier.keep(tokens, [(lease.id, _record(lease, snapshot)) for lease, snapshot in finished.items()])
+        for lease in safe:
+            frontier.settle(lease)
+        # A page whose callback broke off may be asked for again when it is mended: it goes on after what it gave.
+        broken = [lease for lease in safe if lease.verdict == "failed" and lease.progress is not None]
+        frontier.keep((), [(each.id, _record(each, _snapshot(each.progress))) for each in broken if each.scraped])
+        frontier.tell()
+        frontier.commit()
+        self._held.clear()
 
     async def close(self) -> None:
         """The last flush, and the end of every sink."""
@@ -80,19 +157,44 @@ class Settling:
             self._timer = None
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
-        await self._flush()
+        if not self._lost or not self._run.durable:
+            self._lost = False
+            await self._once()
         if self._timer is not None:
             self._timer.cancel()
         for sink in self._run.sinks:
             try:
                 await sink.close()
             except Exception as error:
-                self._run.fail(_lost("closed", error))
+                self._lost = True
+                self._run.fail(lost("closed", error))
+
+    async def begin(self) -> None:
+        """With a job: the sinks' first tokens, so that a crash before the first flush is taken back too."""
+        await self._once()
 
 
-def _lost(what: str, error: Exception) -> SinkError:
-    if isinstance(error, SinkError):
+def _snapshot(progress: Progress | None) -> Snapshot:
+    assert progress is not None
+    return progress.prefix, frozenset(progress.beyond)
+
+
+def _record(lease: Lease, snapshot: Snapshot) -> bytes:
+    """What the job keeps of a page under way."""
+    progress = lease.progress
+    assert progress is not None
+    prefix, beyond = progress.safe = snapshot
+    for ordinal in [each for each in progress.partial if each < prefix or each in beyond]:
+        del progress.partial[ordinal]
+    parts = [(ordinal, sink, number) for ordinal, held in progress.partial.items() for sink, number in held]
+    digest = lease.found.digest if lease.found is not None else progress.digest
+    return progress_record(prefix, beyond, parts, digest)
+
+
+def lost(what: str, error: Exception) -> StreamcrawlError:
+    """The error of a sink as the run's."""
+    if isinstance(error, (SinkError, JobError)):
         return error
-    lost = SinkError(f"a sink could not be {what}: {error}")
-    lost.__cause__ = error
-    return lost
+    made = SinkError(f"a sink could not be {what}: {error}")
+    made.__cause__ = error
+    return made

@@ -35,6 +35,8 @@ class Start:
         self._moved = moved
         self._take = take
         self.exhausted = False
+        self.skip = 0
+        """Elements that a job has taken before."""
         self.taken = 0
         self._ahead = run.crawl.options.concurrency
         self._host = ""
@@ -50,6 +52,9 @@ class Start:
             self._observable: Observable[Any] = source
         elif isinstance(source, AsyncIterable):
             self._async = aiter(source)
+        elif isinstance(source, (set, frozenset)):
+            # Its order differs from process to process, and a job goes on where it stopped.
+            self._iterator = iter(sorted(source, key=lambda each: each if isinstance(each, str) else each.url))
         else:
             self._iterator = iter(source)
 
@@ -139,6 +144,9 @@ class Start:
         if self._closed:
             return
         self.taken += 1
+        if self.taken <= self.skip:
+            self._moved()
+            return
         if isinstance(element, str):
             element = Request(element)
         if not isinstance(element, Request):

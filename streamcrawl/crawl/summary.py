@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from streamcrawl.streams.counting import Counters
+
 
 class Offered(msgspec.Struct):
     """Requests by where they came from."""
@@ -14,10 +16,12 @@ class Offered(msgspec.Struct):
     links: int = 0
     hops: int = 0
     nested: int = 0
+    resumed: int = 0
+    """Those that waited in the job when the run began."""
 
     @property
     def total(self) -> int:
-        return self.start + self.links + self.hops + self.nested
+        return self.start + self.links + self.hops + self.nested + self.resumed
 
 
 class Counts(msgspec.Struct):
@@ -29,7 +33,7 @@ class Counts(msgspec.Struct):
     nested: int = 0
     """Responses of nested fetches: robots.txt, pictures, `await fetch`."""
     failed: int = 0
-    dropped: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    dropped: dict[str, int] = msgspec.field(default_factory=Counters)
     again: int = 0
     scraped: int = 0
     """Items that callbacks yielded."""
@@ -89,7 +93,9 @@ class Summary(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """No bug, no lost storage, no error in a callback, operator or sink; and something answered, if asked."""
         errors = self.counts.callback_errors + self.stats.get("items_failed", 0) + self.stats.get("operator_errors", 0)
-        reached = self.pages > 0 or self.counts.offered.total == self.waiting
+        offered = self.counts.offered
+        # Of a job that goes on, pages were reached before; of a recrawl, it may be that none has changed.
+        reached = self.pages > 0 or offered.resumed > 0 or offered.total == self.waiting
         return self.error is None and errors == 0 and reached
 
     @property
@@ -105,7 +111,8 @@ class Summary(msgspec.Struct, frozen=True):
         lines = [
             f"{self.reason}: {brought} in {self.seconds:.1f} s ({rate:.0f} pages/s)",
             f"offered {offered.total} = {outcomes} + {self.again} again + {self.waiting} waiting",
-            f"  offered: {offered.start} start, {offered.links} links, {offered.hops} hops, {offered.nested} nested",
+            f"  offered: {offered.start} start, {offered.links} links, {offered.hops} hops, {offered.nested} nested"
+            + (f", {offered.resumed} resumed" if offered.resumed else ""),
         ]
         if self.counts.dropped:
             reasons = sorted(self.counts.dropped.items(), key=lambda pair: -pair[1])

@@ -12,7 +12,7 @@ from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable
 from reactivex.subject import Subject
 
-from streamcrawl.core import Done, Dropped, Failed, Outcome, Request, Run, ScrapeInput, Scraper
+from streamcrawl.core import Done, Dropped, Extent, Failed, Outcome, Request, Run, ScrapeInput, Scraper
 from streamcrawl.errors import FlowError, LawBroken
 from streamcrawl.operators.download import Download
 from streamcrawl.operators.scrape import Scrape
@@ -20,6 +20,7 @@ from streamcrawl.response import Response
 from streamcrawl.streams.declared import Operator, carries_leases
 from streamcrawl.streams.edges import Items, OneToOne
 from streamcrawl.streams.guard import Edge, beside, guard
+from streamcrawl.streams.local import running
 from streamcrawl.streams.naming import name_of
 
 
@@ -95,9 +96,21 @@ def responses_as_items(inputs: Observable[ScrapeInput]) -> Observable[Any]:
     """The Scraper of a crawl that has no scrape(): each Response is an item."""
 
     def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        run = running()
+
         def on_next(input: ScrapeInput) -> None:
+            page = run.extent
             if isinstance(input, Response):
-                lower.on_next(input)
+                lease = page.leases[0] if page is not None and page.leases else None
+                if lease is None:
+                    lower.on_next(input)
+                elif lease.progress is None or not lease.progress.has(0):
+                    lease.scraped = True
+                    extent = run.extent = Extent((lease,), 0)
+                    extent.hold()
+                    lower.on_next(input)
+                    run.extent = page
+                    extent.release()
             lower.on_next(Done(input))
 
         return inputs.subscribe(on_next, lower.on_error, lower.on_completed, scheduler=scheduler)

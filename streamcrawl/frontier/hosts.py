@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from random import Random
+from time import time
+from typing import Any
 
 from streamcrawl.core import Lease, Request
 
-Waiting = tuple[int, int, Request]
-"""(minus priority, order of arrival, request)"""
+Waiting = tuple[int, int, "Request | None"]
+"""(minus priority, order of arrival, request); None: it is on disk"""
 
 Later = tuple[float, int, Request]
 """(monotonic seconds, order of arrival, request)"""
+
+RATES = 100_000
+"""Hosts without work whose rate is remembered, if no job keeps them all."""
 
 
 STALE = 1024
@@ -56,6 +61,12 @@ class Host:
     jitter: float
     queue: list[Waiting] = field(default_factory=list[Waiting])
     later: list[Later] = field(default_factory=list[Later])
+    row: int = 0
+    """Its number on disk; 0: it has none yet."""
+    stored: int = 0
+    """Requests that wait on disk only."""
+    best: tuple[int, int] | None = None
+    """No request on disk only comes before this (minus priority, order of arrival); None: there is none."""
     active: int = 0
     demand: int = 0
     next_at: float = 0.0
@@ -70,7 +81,11 @@ class Host:
     """Among the hosts with work, or was so a moment ago."""
 
     def __repr__(self) -> str:
-        return f"<Host {self.name}: {len(self.queue) + len(self.later)} waiting, {self.active} in flight>"
+        return f"<Host {self.name}: {self.waiting} waiting, {self.active} in flight>"
+
+    @property
+    def waiting(self) -> int:
+        return len(self.queue) + len(self.later) + self.stored
 
 
 class HostTable:
@@ -90,6 +105,7 @@ class HostTable:
         slots: Mapping[str, Slot],
         random: Random,
         monotonic: Callable[[], float],
+        now: Callable[[], float] = time,
     ) -> None:
         self.places = places
         self.used = 0
@@ -108,7 +124,15 @@ class HostTable:
         self._turns = 0
         self._demand = 0
         self._with_work = 0
-        self._monotonic = monotonic
+        self.monotonic = monotonic
+        self._began = monotonic(), now()
+        self.refill: Callable[[Host], None] = lambda host: None
+        """Called when a host is to be asked whose requests are all on disk: brings some into its queue."""
+        self.time_has_come: Callable[[Host, int, int, Request], bool] = lambda *_: True
+        """Called for a request whose time has come; False: it does not go into its host's queue."""
+        self._resumed: float | None = None
+        self.kept: MutableMapping[str, Any] = {}
+        """What layers said of hosts that have no work now: [delay, concurrency, date until which they rest, date]."""
         self.opened: Callable[[], None] = lambda: None
         """Called when a layer lets a host's requests go: the crawl looks again."""
         self.now = monotonic()
@@ -124,20 +148,57 @@ class HostTable:
                 self._jitter if slot.jitter is None else slot.jitter,
             )
             self.hosts[name] = found
+            if self.kept:
+                self._recall(found)
+            if self._resumed is not None:
+                # It may have been asked a moment before the job was stopped.
+                found.next_at = max(found.next_at, self._resumed + found.delay)
         return found
+
+    def _recall(self, host: Host) -> None:
+        kept = self.kept.get(host.name)
+        if kept is not None:
+            host.delay, host.limit, rest, said = kept
+            began, date = self._began
+            if said > date + self.monotonic() - began:  # the clock was set back since, between two runs of a job
+                date = said
+            host.next_at = host.rest_until = began + max(0.0, rest - date)
+
+    def _keep(self, host: Host) -> None:
+        """Remember what a layer said of a host."""
+        began, date = self._began
+        said = date + self.monotonic() - began
+        self.kept[host.name] = [host.delay, host.limit, date + host.rest_until - began, said]
+        if isinstance(self.kept, dict) and len(self.kept) > RATES:
+            del self.kept[next(iter(self.kept))]
+
+    def resume(self) -> None:
+        """A job goes on: every host waits for its delay before it is asked again."""
+        self._resumed = self.monotonic()
+
+    def stored(self, host: Host, key: tuple[int, int]) -> None:
+        """One more request for the host, on disk only."""
+        host.stored += 1
+        if host.best is None or key < host.best:
+            host.best = key
+            if not host.queue:
+                self.refresh(host)
+                return
+        self._account(host)
 
     # -- what layers may do ------------------------------------------------------------------------
 
     def slow_down(self, host: str, seconds: float) -> None:
         state = self.host(host)
-        self.now = self._monotonic()
+        self.now = self.monotonic()
         state.rest_until = max(state.rest_until, self.now + seconds)
         state.next_at = max(state.next_at, state.rest_until)
+        self._keep(state)
         self.refresh(state)
 
     def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
         state = self.host(host)
-        self.now = self._monotonic()
+        self.now = self.monotonic()
         if delay is not None:
             slot = self._slots.get(host)
             delay = max(delay, self._delay if slot is None or slot.delay is None else slot.delay)
@@ -147,6 +208,7 @@ class HostTable:
             state.delay = delay
         if concurrency is not None:
             state.limit = max(1, concurrency)
+        self._keep(state)
         self.refresh(state)
 
     def close(self, host: str) -> None:
@@ -181,27 +243,27 @@ class HostTable:
             return
         while host.later and host.later[0][0] <= self.now:
             _, order, request = heappop(host.later)
-            heappush(host.queue, (-request.priority, order, request))
-        if host.queue:
+            if self.time_has_come(host, -request.priority, order, request):
+                heappush(host.queue, (-request.priority, order, request))
+        if host.queue or host.best is not None:
             if host.next_at > self.now:
                 heappush(self._timers, (host.next_at, host.stamp, host))
             else:
-                heappush(self._ready, (host.queue[0][0], host.turn, host.stamp, host))
+                heappush(self._ready, (self._rank(host), host.turn, host.stamp, host))
         elif host.later:
             heappush(self._timers, (max(host.next_at, host.later[0][0]), host.stamp, host))
-        elif (
-            not host.active
-            and not host.counted
-            and host.next_at <= self.now
-            and host.name not in self._slots
-            and host.delay == self._delay
-            and host.limit == self._per_host
-        ):
+        elif not host.active and not host.counted and host.next_at <= self.now and host.name not in self._slots:
             self.hosts.pop(host.name, None)
+
+    @staticmethod
+    def _rank(host: Host) -> int:
+        if host.queue:
+            return host.queue[0][0]
+        return host.best[0] if host.best is not None else 0
 
     def _account(self, host: Host) -> None:
         # One that may not be asked now wants no place; it comes back when its time does.
-        waiting = 0 if host.closed or host.next_at > self.now else len(host.queue)
+        waiting = 0 if host.closed or host.next_at > self.now else len(host.queue) + host.stored
         demand = min(host.limit, host.active + waiting)
         if demand != host.demand:
             had, host.demand = host.demand, demand
@@ -236,7 +298,7 @@ class HostTable:
     def enqueue(self, host: Host, order: int, request: Request, wait: float) -> None:
         """One more request for the host, to be sent in `wait` seconds at the earliest."""
         if wait > 0:
-            heappush(host.later, (self._monotonic() + wait, order, request))
+            heappush(host.later, (self.monotonic() + wait, order, request))
             if not host.queue:
                 self.refresh(host)
             return
@@ -247,9 +309,14 @@ class HostTable:
         else:
             self.refresh(host)
 
+    def push(self, host: Host, rank: int, order: int) -> None:
+        """One more request that is on disk goes with those in memory."""
+        heappush(host.queue, (rank, order, None))
+        self.refresh(host)
+
     def tick(self) -> None:
         """Time has passed: hosts whose wait is over become ready."""
-        now = self.now = self._monotonic()
+        now = self.now = self.monotonic()
         while self._lingering and self._lingering[0][0] <= now:
             _, _, host = heappop(self._lingering)
             if not host.demand and host.counted:
@@ -288,13 +355,17 @@ class HostTable:
                 heappop(self._ready)
                 host.capped = True
                 self._capped.add(host)
-            else:
+            elif host.queue:
                 return host
+            else:
+                self.refill(host)
+                if not host.queue or host.queue[0][0] != self._ready[0][0]:
+                    self.refresh(host)  # another host may come before it
         return None
 
     def take(self, host: Host, lease: Lease) -> None:
         """Reserve a place and the host's next turn for the lease."""
-        self.now = self._monotonic()
+        self.now = self.monotonic()
         self.used += 1
         host.active += 1
         lease.place = True
@@ -305,7 +376,7 @@ class HostTable:
 
     def reserve(self, host: Host) -> tuple[float, float]:
         """Book the host's next turn. Gives (when it was free before, when it is free after)."""
-        self.now = self._monotonic()
+        self.now = self.monotonic()
         before = host.next_at
         if host.delay:
             factor = 1 + self._random.uniform(-host.jitter, host.jitter) if host.jitter else 1.0
@@ -330,10 +401,10 @@ class HostTable:
     def holders(self) -> list[str]:
         """Who holds places, or is kept from asking: for a run that does not move."""
         return [
-            f"{host.name}: {host.active} in flight, {len(host.queue) + len(host.later)} waiting"
+            f"{host.name}: {host.active} in flight, {host.waiting} waiting"
             + (", closed (robots.txt)" if host.closed else "")
             for host in self.hosts.values()
-            if host.active or host.closed or host.queue
+            if host.active or host.closed or host.queue or host.stored
         ]
 
     def __repr__(self) -> str:

@@ -62,7 +62,7 @@ class Concurrent:
         try:
             result = self._work(element, extent)
         except Exception as error:
-            self._emit(self._failure(element, error), extent)
+            self._failed(element, error, extent)
             return
         if not is_awaitable(result):
             self._emit(result, extent)
@@ -80,13 +80,22 @@ class Concurrent:
         try:
             value = await result
         except asyncio.CancelledError as error:
-            value = self._failure(element, stray(error))
+            self._failed(element, stray(error), extent)
         except Exception as error:
-            value = self._failure(element, error)
-        self._emit(value, extent)
+            self._failed(element, error, extent)
+        else:
+            self._emit(value, extent)
         self._active -= 1
         extent.release()
         self._next()
+
+    def _failed(self, element: Any, error: Exception, extent: Extent) -> None:
+        before, self._run.extent = self._run.extent, extent
+        try:
+            value = self._failure(element, error)
+        finally:
+            self._run.extent = before
+        self._emit(value, extent)
 
     def _emit(self, value: Any, extent: Extent) -> None:
         if value is NOTHING:

@@ -13,8 +13,9 @@ from typing import Any
 from reactivex import abc
 from reactivex.disposable import Disposable
 
-from streamcrawl.core import Dropped, Extent, Failed, OpenSink, Request, ScrapeInput
+from streamcrawl.core import Dropped, Extent, Failed, Flushed, Request, ScrapeInput
 from streamcrawl.events import Events
+from streamcrawl.streams.counting import Counters
 from streamcrawl.streams.scheduler import RunScheduler
 
 _ids = count(1)
@@ -27,7 +28,7 @@ class RunContext:
         self.loop = loop
         self.id = f"run-{next(_ids)}"
         self.events = Events(self.id)
-        self.stats: dict[str, Any] = defaultdict(int)
+        self.stats: dict[str, Any] = Counters()
         self.random = Random(seed)  # noqa: S311 - jitter and sampling, no secrets
         self.monotonic: Callable[[], float] = loop.time
         # A loop in virtual time brings its own date.
@@ -37,15 +38,18 @@ class RunContext:
         self.page: ScrapeInput | None = None
         self.congestion = 0
         self.enough = False
+        self.durable = False
+        self.cut = False
         self._resumes: list[Callable[[], None]] = []
         self._room = asyncio.Event()
         self._room.set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.item_tasks: set[asyncio.Task[Any]] = set()
         self.gatherers: list[Callable[[], None]] = []
-        self.sinks: list[OpenSink] = []
+        self.sinks: list[Flushed] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
         self.error: Exception | None = None
+        self._named: dict[str, int] = defaultdict(int)
         self._states: dict[str, MutableMapping[str, Any]] = {}
 
     def state(self, name: str) -> MutableMapping[str, Any]:
@@ -63,8 +67,15 @@ class RunContext:
     def outside(self, place: str) -> None:
         """Without a crawl there is no lease to lose."""
 
-    def adopt(self, sink: OpenSink) -> None:
+    def adopt(self, sink: Flushed) -> None:
         self.sinks.append(sink)
+
+    def sink_key(self, name: str) -> str:
+        self._named[name] += 1
+        return name if self._named[name] == 1 else f"{name} ({self._named[name]})"
+
+    def token(self, sink: str) -> Any:
+        return None
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
         self.closers.append(close)

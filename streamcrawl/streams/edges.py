@@ -138,7 +138,10 @@ class Items:
         item_failed(self._run, element, error)
 
     def outside(self, operator: str, at_most_once: bool) -> None:
-        if at_most_once or operator in self._told:
+        if at_most_once:
+            return
+        self._run.outside(operator)
+        if operator in self._told:
             return
         self._told.add(operator)
         if self._run.events.wants(OutsideExtent):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any, Protocol
+from zlib import crc32
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 from reactivex.subject import Subject
 
-from streamcrawl.core import Run
+from streamcrawl.core import Extent, Run
 from streamcrawl.errors import LawBroken, OperatorError
 from streamcrawl.events import OperatorFailed
 from streamcrawl.streams.declared import Operator, declared
@@ -72,6 +73,7 @@ class _Guard:
         "_name",
         "_operator",
         "_outputs",
+        "_place",
         "_run",
         "_source",
         "_subscribing",
@@ -82,6 +84,7 @@ class _Guard:
     def __init__(self, operator: Operator, name: str, edge: Edge, run: Run, lower: abc.ObserverBase[Any]) -> None:
         self._operator = declared(operator)
         self._name = name
+        self._place = crc32(name.rpartition(", ")[2].encode())  # its number: lines move when a flow is edited
         self._edge = edge
         self._run = run
         self._lower = lower
@@ -152,6 +155,12 @@ class _Guard:
                 return
             if self._run.extent is None:
                 self._edge.outside(self._name, self._operator.at_most_once)
+                self._run.extent = Extent(())
+                try:
+                    self._pass_on(element)
+                finally:
+                    self._run.extent = None
+                return
         self._outputs += 1
         if self._outputs > 1 and self._edge.one_to_one:
             self._run.fail(
@@ -167,6 +176,15 @@ class _Guard:
             except LawBroken as error:
                 self._run.fail(LawBroken(f"operator {self._name} {error}"))
                 return
+        extent = self._run.extent
+        if self._outputs == 1 or extent is None or extent.ordinal < 0:
+            self._pass_on(element)
+            return
+        self._run.extent = extent.further(self._place, self._outputs - 1)
+        self._pass_on(element)
+        self._run.extent = extent
+
+    def _pass_on(self, element: Any) -> None:
         try:
             self._lower.on_next(element)
         except Exception as error:  # what stands below does not raise; if it does, that is no failure of this operator

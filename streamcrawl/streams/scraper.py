@@ -26,11 +26,12 @@ TURN = 0.01
 class Page:
     """One input whose outputs are being emitted."""
 
-    __slots__ = ("input", "lease", "ordinal", "outputs")
+    __slots__ = ("extent", "input", "lease", "ordinal", "outputs")
 
     def __init__(self, input: ScrapeInput, lease: Lease | None) -> None:
         self.input = input
         self.lease = lease
+        self.extent = Extent((lease,)) if lease is not None else None
         self.ordinal = 0
         self.outputs: Iterator[Any] = iter(())
 
@@ -125,6 +126,7 @@ class Scraping:
                 run.loop.call_soon(self._advance, page)
                 return
         if run.enough:
+            _break_off(page)
             close = getattr(outputs, "close", None)
             if close is not None:
                 close()
@@ -142,6 +144,7 @@ class Scraping:
                 if self._run.congestion:
                     await self._run.room()
                 if self._run.enough:
+                    _break_off(page)
                     break
         except asyncio.CancelledError as raised:
             error = stray(raised)
@@ -167,21 +170,29 @@ class Scraping:
         run = self._run
         if isinstance(output, Request):
             if not run.known(output):
-                self._lower.on_next(output)
+                before, run.extent = run.extent, page.extent
+                try:
+                    self._lower.on_next(output)
+                finally:
+                    run.extent = before
         elif is_item(output):
             lease = page.lease
             if lease is None:
                 self._lower.on_next(output)
                 return
-            extent = Extent((lease,), page.ordinal)
-            page.ordinal += 1
+            ordinal = page.ordinal
+            page.ordinal = ordinal + 1
+            lease.scraped = True
+            if lease.progress is not None and lease.progress.has(ordinal):
+                return  # safe since before the job was stopped
+            extent = Extent((lease,), ordinal)
             before, run.extent = run.extent, extent
-            lease.holds += 1
+            extent.hold()
             try:
                 self._lower.on_next(output)
             finally:
                 run.extent = before
-                lease.release()
+                extent.release()
         elif output is not None:
             raise _no_item(output, page.input, "yielded")
 
@@ -192,7 +203,7 @@ class Scraping:
         if error is not None and not isinstance(error, StreamcrawlError):
             error = _raised(error, page.input)
         before = self._run.extent
-        self._run.extent = Extent((page.lease,)) if page.lease is not None else None
+        self._run.extent = page.extent
         try:
             self._lower.on_next(Done(page.input, error))
         finally:
@@ -214,6 +225,11 @@ class Scraping:
     def _end(self) -> None:
         if self._completed and not self._open:
             self._lower.on_completed()
+
+
+def _break_off(page: Page) -> None:
+    if page.lease is not None:
+        page.lease.cut = True
 
 
 def response_of(input: ScrapeInput) -> Response | None:

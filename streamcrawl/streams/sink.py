@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, ClassVar, cast
+from zlib import crc32
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from streamcrawl.core import RUN, Extent, ItemId, OpenSink, Run
+from streamcrawl.core import RUN, Extent, ItemId, Lease, OpenSink, Run
 from streamcrawl.errors import SinkError
 from streamcrawl.streams.concurrent import NOTHING, concurrent
 from streamcrawl.streams.edges import item_failed
@@ -25,6 +26,10 @@ class SinkOperator:
     carries_leases: ClassVar[bool] = True
     concurrency: ClassVar[int] = 1
     """Items that it accepts at once."""
+    repeats: ClassVar[bool] = False
+    """Whether an item that it holds already may come again when a job goes on: it gives what is passed on."""
+    resumable: ClassVar[bool] = True
+    """Whether it takes back what came after its token; if not, a flush need not wait for what is being accepted."""
 
     def open(self, run: Run, token: Any = None) -> OpenSink:
         raise TypeError(f"{type(self).__name__} does not say how it is opened")
@@ -39,49 +44,184 @@ class SinkOperator:
         return Observable(subscribe)
 
 
-def accepting(sink: SinkOperator, run: Run, source: Observable[Any]) -> Observable[Any]:
-    """`source` through `sink`, opened for `run`."""
-    opened = sink.open(run)
-    run.adopt(opened)
-    name = type(sink).__name__.lower()
-    place = object()
+class Accepting:
+    """A sink in one run: it takes no item while it is flushed, and in a job knows which items it holds.
 
-    def work(item: Any, extent: Extent) -> Any:
-        item_id: ItemId = extent.identity(place) if extent.leases else (0, 0, 0)
-        result = opened.accept(item, item_id)
+    A flush waits for the `accept` that is under way and keeps others waiting, so that its token stands for exactly
+    the items that were accepted before.
+    """
+
+    def __init__(self, sink: SinkOperator, key: str, run: Run) -> None:
+        self.key = key
+        self.opened = sink.open(run, run.token(key))
+        self._name = type(sink).__name__.lower()
+        self._run = run
+        self._repeats = sink.repeats
+        self._exact = run.durable and sink.resumable and not sink.repeats
+        self._place = crc32(key.encode())
+        self._active = 0
+        self._gate: asyncio.Future[None] | None = None
+        """While the sink is flushed."""
+        self._idle: asyncio.Future[None] | None = None
+        """Who flushes waits for the last accept."""
+        self._held: list[tuple[Lease, int, int]] = []
+
+    # -- what comes down the pipe ----------------------------------------------------------------------------------
+
+    def work(self, item: Any, extent: Extent) -> Any:
+        """The item as it goes on, or an awaitable of it."""
+        if self._gate is not None:
+            return self._later(item, extent)
+        if self._run.durable:
+            return self._take(item, extent)
+        result = self.opened.accept(item, extent.identity(self._place) if extent.leases else (0, 0, 0))
         if isinstance(result, Awaitable):
-            return _PassedOn(item, cast("Awaitable[Any]", result))
+            return _PassedOn(item, cast("Awaitable[Any]", result), self._begin, self._end)
         return item if result is None else result
 
-    def failure(item: Any, error: Exception) -> Any:
+    async def _later(self, item: Any, extent: Extent) -> Any:
+        while self._gate is not None:
+            await asyncio.shield(self._gate)
+        result = self.work(item, extent)
+        return await result if isinstance(result, Awaitable) else result
+
+    def _take(self, item: Any, extent: Extent) -> Any:
+        """In a job: what the sink holds already is passed by it, and what it takes is noted."""
+        if self._run.cut:
+            extent.spoil()  # it comes again when the job goes on
+            return NOTHING
+        if not extent.leases:
+            ids: list[tuple[Lease, int, int]] = []
+            item_id: ItemId = (0, 0, 0)
+        else:
+            parts = extent.members if isinstance(item, list) and len(item) == len(extent.members) else (extent,)
+            ids = [(part.leases[0], *part.identity(self._place)[1:]) for part in parts if part.leases]
+            item_id = (ids[0][0].id, ids[0][1], ids[0][2])
+            if not self._repeats and any(self._has(each) for each in ids):
+                missing = [n for n, each in enumerate(ids) if not self._has(each)]
+                if len(parts) == 1 or not missing:
+                    return item
+                return self._take_some(cast("list[Any]", item), missing, ids)
+        result = self.opened.accept(item, item_id)
+        if isinstance(result, Awaitable):
+            return _PassedOn(item, cast("Awaitable[Any]", result), self._begin, self._end, ids)
+        self._held += ids
+        return item if result is None else result
+
+    def _take_some(self, items: list[Any], missing: list[int], ids: list[tuple[Lease, int, int]]) -> Any:
+        """Of a gathered list: those that the sink does not hold yet."""
+        first = ids[missing[0]]
+        result = self.opened.accept([items[n] for n in missing], (first[0].id, first[1], first[2]))
+        wanted = [ids[n] for n in missing]
+        if isinstance(result, Awaitable):
+            return _PassedOn(items, cast("Awaitable[Any]", result), self._begin, self._end, wanted, instead=False)
+        self._held += wanted
+        return items
+
+    def _has(self, part: tuple[Lease, int, int]) -> bool:
+        lease, ordinal, number = part
+        return lease.progress is not None and lease.progress.holds(self.key, ordinal, number)
+
+    def _begin(self) -> None:
+        self._active += 1
+
+    def _end(self, held: list[tuple[Lease, int, int]]) -> None:
+        self._active -= 1
+        if self._run.durable:
+            self._held += held
+        if not self._active and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def failure(self, item: Any, error: Exception) -> Any:
+        """What goes on instead of an item that could not be accepted: nothing."""
         if isinstance(error, (OSError, SinkError)):
-            lost = SinkError(f"{name}: {error}")
+            lost = SinkError(f"{self._name}: {error}")
             lost.__cause__ = error
-            run.fail(lost)
-        item_failed(run, item, error)
+            if self._run.extent is not None:
+                self._run.extent.spoil()
+            self._run.fail(lost)
+        item_failed(self._run, item, error)
         return NOTHING
 
-    return concurrent(source, run, work, failure, sink.concurrency, name)
+    # -- what the run does -----------------------------------------------------------------------------------------
+
+    async def flush(self) -> tuple[Any, list[tuple[Lease, int, int]]]:
+        """The sink's token, and what is safe with it since the last time. Raises: SinkError, OSError."""
+        if not self._exact:
+            held, self._held = self._held, []
+            return await self.opened.flush(), held
+        loop = self._run.loop
+        self._gate = loop.create_future()
+        try:
+            if self._active:
+                self._idle = loop.create_future()
+                await self._idle
+            token = await self.opened.flush()
+            held, self._held = self._held, []
+            return token, held
+        finally:
+            self._idle = None
+            self._gate.set_result(None)
+            self._gate = None
+
+    async def close(self) -> None:
+        await self.opened.close()
+
+    def __repr__(self) -> str:
+        return f"<Accepting {self.key}: {self._active} under way, {len(self._held)} since the last flush>"
+
+
+def accepting(sink: SinkOperator, run: Run, source: Observable[Any]) -> Observable[Any]:
+    """`source` through `sink`, opened for `run`."""
+    kind = type(sink).__name__.lower()
+    made = Accepting(sink, run.sink_key(getattr(sink, "name", kind)), run)
+    run.adopt(made)
+    return concurrent(source, run, made.work, made.failure, sink.concurrency, kind)
 
 
 class _PassedOn:
     """Waits for `accept`; gives what is passed on."""
 
-    __slots__ = ("_accepting", "_item")
+    __slots__ = ("_accepting", "_end", "_ended", "_held", "_instead", "_item")
 
-    def __init__(self, item: Any, accepting: Awaitable[Any]) -> None:
+    def __init__(
+        self,
+        item: Any,
+        accepting: Awaitable[Any],
+        begin: Callable[[], None],
+        end: Callable[[list[tuple[Lease, int, int]]], None],
+        held: list[tuple[Lease, int, int]] | None = None,
+        *,
+        instead: bool = True,
+    ) -> None:
         self._item = item
         self._accepting = accepting
+        self._held = held or []
+        self._end = end
+        self._instead = instead
+        """Whether what `accept` gives goes on instead of the item."""
+        self._ended = False
+        begin()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        changed = yield from self._accepting.__await__()
-        return self._item if changed is None else changed
+        try:
+            changed = yield from self._accepting.__await__()
+        except BaseException:
+            self._held = []
+            raise
+        finally:
+            self._ended = True
+            self._end(self._held)
+        return changed if self._instead and changed is not None else self._item
 
     def close(self) -> None:
         """It is not going to be waited for: the run was cut short."""
         close = getattr(self._accepting, "close", None)
         if close is not None:
             close()
+        if not self._ended:
+            self._ended = True
+            self._end([])
 
 
 class _Own:

@@ -90,7 +90,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     Raises: ValueError if one of them is not positive, when built. `Deadlock` from the run, when nothing can move.
     """
 
-    def __new__(cls, *, limit: float = YEAR, patience: float = 60.0) -> Self:
+    def __new__(cls, *, limit: float = YEAR, patience: float = 60.0, start: float = START) -> Self:
         # Checked here: a loop that was made but not begun complains when it is collected.
         if not limit > 0:
             raise ValueError(f"limit is {limit!r}: it must be more than 0 seconds")
@@ -98,8 +98,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise ValueError(f"patience is {patience!r}: it must be more than 0 seconds")
         return super().__new__(cls)
 
-    def __init__(self, *, limit: float = YEAR, patience: float = 60.0) -> None:
+    def __init__(self, *, limit: float = YEAR, patience: float = 60.0, start: float = START) -> None:
         self._time = 0.0
+        self._start = start
         self._limit = limit
         self._patience = patience
         self._outside = 0
@@ -119,7 +120,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def now(self) -> float:
         """The virtual date, in seconds since the epoch."""
-        return START + self._time
+        return self._start + self._time
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -179,7 +180,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtual(
-    work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]], *, limit: float = YEAR, patience: float = 60.0
+    work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]],
+    *,
+    limit: float = YEAR,
+    patience: float = 60.0,
+    start: float = START,
 ) -> T:
     """What the coroutine returns, run to its end on a new loop in virtual time.
 
@@ -189,12 +194,13 @@ def run_virtual(
         work: A coroutine, or a function that makes one.
         limit: Virtual seconds that it may take.
         patience: Real seconds that work in a thread may take.
+        start: The date on which it begins, in seconds since the epoch.
 
     Raises: what the coroutine raises; what a callback on the loop raised with nobody there to catch it; `Deadlock`.
     """
     coroutine = work() if callable(work) else work
     try:
-        loop = VirtualLoop(limit=limit, patience=patience)
+        loop = VirtualLoop(limit=limit, patience=patience, start=start)
         try:
             result = loop.run_until_complete(loop.create_task(coroutine, name="main"))
         finally:

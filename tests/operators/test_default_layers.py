@@ -15,13 +15,14 @@ PLACES = [
     "default_headers",
     "timeout",
     "size_limit",
+    "conditional",
     "retry",
     "redirect",
     "cookies",
     "decompress",
     "download_stats",
 ]
-DEFAULT = ["robots_txt", "default_headers", "retry", "redirect", "cookies", "download_stats"]
+DEFAULT = ["robots_txt", "default_headers", "conditional", "retry", "redirect", "cookies", "download_stats"]
 
 
 def names(layers: tuple[Layer, ...]) -> list[str]:

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reactivex.subject import Subject
 from through import Spy, piped, through
 
 from streamcrawl import Crawl, robots
-from streamcrawl.core import Dropped, Failed, Outcome, Request
-from streamcrawl.errors import ConnectError, FetchTimeout
+from streamcrawl.core import Dropped, Failed, Layer, Outcome, Request, Run
+from streamcrawl.errors import ConnectError, FetchError, FetchTimeout
 from streamcrawl.events import Notice
 from streamcrawl.headers import Headers
 from streamcrawl.operators.download import download
@@ -23,7 +26,8 @@ from streamcrawl.operators.retry import retry
 from streamcrawl.operators.robots_txt import robots_txt
 from streamcrawl.operators.scrape import scrape
 from streamcrawl.response import Response
-from streamcrawl.robots import PARSED, RobotsParsed, RobotsRules
+from streamcrawl.robots import PARSED, RobotsParsed, RobotsRules, protego_parser
+from streamcrawl.streams.layer import Hooks, layer
 from streamcrawl.testing.fake_fetch import Answer, FakeFetch, page
 from streamcrawl.testing.virtual_time import run_virtual
 
@@ -265,22 +269,233 @@ def test_an_older_answer_holds_while_there_is_no_new_one(first: Answer, end: str
     assert fetch.hits[HOST + "/robots.txt"] == 4
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robots, "HOSTS", 2)
-    fetch = FakeFetch({"/robots.txt": "", "/": "home"})
+def visits(layers: tuple[Layer, ...], fetch: FakeFetch, names: str) -> list[str]:
+    """Which of the hosts were asked for a robots.txt when their pages were wanted one after the other."""
 
     async def main() -> None:
         source: Subject[Request] = Subject()
-        subscription = source.pipe(download(robots_txt(), fetch=fetch)).subscribe()
-        for name in "a", "b", "a", "c", "a", "b":
+        subscription = source.pipe(download(*layers, fetch=fetch)).subscribe()
+        for name in names:
             await asyncio.sleep(1)
             source.on_next(Request(f"http://{name}.example/"))
         await asyncio.sleep(1)
         subscription.dispose()
 
     run_virtual(main)
-    asked = [url[7] for url in fetch.urls if url.endswith("robots.txt")]
-    assert asked == ["a", "b", "c", "b"]
+    return [url[7] for url in fetch.urls if url.endswith("robots.txt")]
+
+
+def test_rules_that_were_forgotten_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots, "MEMORY", 7_000)
+    read: list[str] = []
+
+    def parser(body: bytes, url: str) -> RobotsRules:
+        read.append(url[7])
+        return protego_parser(body, url)
+
+    fetch = FakeFetch({"/robots.txt": "Disallow:", "/": "home"})
+    assert visits((robots_txt(parser=parser),), fetch, "abacab") == ["a", "b", "c"]
+    assert read == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("answer", ["", page(status=404), page(status=503), ConnectError("no")])
+def test_memory_is_bounded(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots, "MEMORY", 6_100 if answer == "" else 1_300)
+    monkeypatch.setattr(robots, "KEPT", 1_300)
+    spy = Spy()
+    fetch = FakeFetch({"/robots.txt": answer, "/": "home"})
+    assert visits((spy.layer, robots_txt()), fetch, "abacadab") == ["a", "b", "c", "d", "b"]
+    (run,) = spy.runs
+    assert dict(run.state("robots_txt")) == {}
+
+
+def test_a_host_that_is_asked_often_does_not_crowd_out_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots, "MEMORY", 7_000)
+    monkeypatch.setattr(robots, "KEPT", 1_500)
+    spy = Spy()
+    answers: list[Any] = ["User-agent: *\nDisallow: /", page(status=500)]
+    fetch = FakeFetch({"/robots.txt": "", "http://b.example/robots.txt": answers, "/": "home"})
+    asked = visits((spy.layer, robots_txt(ttl=0.5)), fetch, "b" + "a" * 20 + "b")
+    assert asked == ["b"] + ["a"] * 20 + ["b"]
+    assert [event.text for event in spy.events if isinstance(event, Notice)] == [
+        "no robots.txt from http://b.example (status 500): the last one holds for 600 s"
+    ]
+
+
+class Job(dict[str, Any]):
+    """What a job has of the answers; like a job it takes plain data only, and gives back new objects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0.0
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        assert type(value) is list
+        super().__setitem__(key, msgspec.msgpack.encode(value))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = super().get(key)
+        return default if value is None else msgspec.msgpack.decode(value)
+
+    def state(self, name: str) -> dict[str, Any]:
+        return self if name == "robots_txt" else {}
+
+    @property
+    def layer(self) -> Layer:
+        """Stands above `robots_txt`: makes the run one of the job."""
+
+        def make(run: Run) -> Hooks:
+            local: Any = run
+            local.durable = True
+            local.state = self.state
+            begun = run.monotonic()
+            local.now = lambda: self.begun + run.monotonic() - begun
+            return Hooks()
+
+        return layer("job", make)
+
+    def run(
+        self, answer: Answer, *, after: float = 0.0, policy: Layer | None = None, spy: Spy | None = None
+    ) -> tuple[dict[str, str], int]:
+        """What became of two pages in the next run of the job, so many seconds later, and the questions it asked."""
+        self.begun += after
+        fetch = FakeFetch({**PAGES, "/robots.txt": answer})
+        layers = (*((spy.layer,) if spy else ()), self.layer, policy or robots_txt())
+        outcomes = through(*layers, to=[HOST + "/a", HOST + "/private"], fetch=fetch)
+        return told(outcomes), fetch.hits[HOST + "/robots.txt"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends", "holds"),
+    [
+        (RULES, OBEYED, DAY),
+        (page(RULES + "# filler\n" * 100_000), OBEYED, DAY),
+        (page(status=404), OPEN, DAY),
+        (b"", OPEN, DAY),
+        (page(status=503), CLOSED, 600),
+        (ConnectError("refused"), dict.fromkeys(CLOSED, "ConnectError"), 600),
+    ],
+    ids=["rules", "huge", "404", "empty", "503", "refused"],
+)
+def test_a_job_keeps_answers_from_run_to_run(answer: Answer, ends: dict[str, str], holds: float) -> None:
+    job = Job()
+    other = page("User-agent: *\nDisallow: /")
+    assert job.run(answer) == (ends, 1)
+    assert job.run(other, after=holds - 1) == (ends, 0)
+    assert job.run(other, after=2) == ({"/a": "robots.txt", "/private": "robots.txt"}, 1)
+    assert len(job) == 1
+    assert len(msgspec.msgpack.encode(job.get(HOST))) < 10_000
+
+
+LINES = st.lists(st.sampled_from(["Disallow: /private", "Allow: /*", "Disallow: /a$", "\udce4", "User-agent: *"]))
+
+
+@given(LINES.map(lambda lines: "\n".join(["User-agent: *", *lines]).encode("utf-8", "surrogateescape")) | st.binary())
+def test_a_kept_file_says_what_it_said(file: bytes) -> None:
+    job = Job()
+    ends, asked = job.run(file)
+    assert asked == 1
+    assert job.run(ConnectError("refused"), after=DAY - 1) == (ends, 0)
+
+
+def test_what_kept_a_host_from_answering_is_told_in_the_next_run() -> None:
+    class Odd(FetchError):
+        def __init__(self, code: int, why: str) -> None:
+            super().__init__(f"{code} {why}")
+
+    for error, kind, text in (
+        (ConnectError("refused \udcff" + "!" * 5_000), ConnectError, "refused ?" + "!" * 991),
+        (Odd(7, "odd"), FetchError, "Odd: 7 odd"),
+    ):
+        job = Job()
+        first = through(job.layer, robots_txt(), to=[HOST + "/a"], fetch=FakeFetch({"/robots.txt": error}))
+        second = through(job.layer, robots_txt(), to=[HOST + "/a"], fetch=FakeFetch({"/robots.txt": RULES}))
+        assert isinstance(first[0], Failed)
+        assert isinstance(second[0], Failed)
+        assert (type(second[0].error), str(second[0].error)) == (kind, text)
+
+
+def test_an_error_that_is_kept_keeps_nothing_else_alive() -> None:
+    def refuse(request: Request) -> Response:
+        raise ConnectError("refused") from OSError(111, "no")
+
+    (failed,) = through(robots_txt(), to=[HOST + "/a"], fetch=FakeFetch({"/robots.txt": refuse}))
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ConnectError)
+    assert (str(failed.error), failed.error.__cause__, failed.error.__traceback__) == ("refused", None, None)
+
+
+def test_an_older_answer_of_the_job_holds_while_there_is_no_new_one() -> None:
+    job = Job()
+    assert job.run(RULES) == (OBEYED, 1)
+    assert job.run(page(status=500), after=2 * DAY) == (OBEYED, 1)
+    assert job.run(page(status=500), after=599) == (OBEYED, 0)
+    assert job.run(ConnectError("no"), after=2) == (OBEYED, 1)
+    assert job.run(b"", after=601) == (OPEN, 1)
+
+
+def test_a_kept_crawl_delay_is_kept_to_and_nothing_is_told_twice() -> None:
+    job, first, second = Job(), Spy(), Spy()
+    answer = RULES + "Crawl-delay: 90\n"
+    assert job.run(answer, spy=first) == (OBEYED, 1)
+    assert job.run(answer, spy=second, policy=robots_txt(max_delay=70)) == (OBEYED, 0)
+    rates = [[call for call in spy.hosts if call[0] == "set_rate"] for spy in (first, second)]
+    assert rates == [[("set_rate", HOST, 60.0)], [("set_rate", HOST, 70.0)]]
+    assert [sum(isinstance(event, RobotsParsed) for event in spy.events) for spy in (first, second)] == [1, 0]
+    assert second.stats == {"robotstxt/forbidden": 1}
+
+
+@pytest.mark.parametrize(
+    ("after", "policy"), [(-10 * DAY, robots_txt()), (101, robots_txt(ttl=100)), (-DAY, robots_txt(ttl=100))]
+)
+def test_no_clock_and_no_longer_ttl_of_before_make_an_answer_hold_too_long(after: float, policy: Layer) -> None:
+    job = Job()
+    job.begun = 100 * DAY
+    assert job.run(RULES) == (OBEYED, 1)
+    job.begun += after
+    fetch = FakeFetch({**PAGES, "/robots.txt": b""})
+
+    async def main() -> list[str]:
+        source: Subject[Request] = Subject()
+        ends: list[Outcome] = []
+        subscription = source.pipe(download(job.layer, policy, fetch=fetch)).subscribe(ends.append)
+        for wait in (1, DAY + 2):
+            await asyncio.sleep(wait)
+            source.on_next(Request(HOST + "/private"))
+        await asyncio.sleep(1)
+        subscription.dispose()
+        return [end.reason if isinstance(end, Dropped) else lost(end) for end in ends]
+
+    assert run_virtual(main) == ["robots.txt", "passed"]
+    assert fetch.hits[HOST + "/robots.txt"] == 1
+
+
+def test_a_kept_file_that_another_parser_cannot_read_is_asked_for_again() -> None:
+    def parser(body: bytes, url: str) -> RobotsRules:
+        if body == RULES.encode():
+            raise ValueError("not mine")
+        return _Rules()
+
+    job = Job()
+    assert job.run(RULES) == (OBEYED, 1)
+    assert job.run(b"mine", policy=robots_txt(parser=parser)) == (OPEN, 1)
+    assert job.run(page(status=500), after=2 * DAY) == (OPEN, 1)
+
+
+def test_a_kept_file_that_holds_no_longer_is_not_read() -> None:
+    job, spy = Job(), Spy()
+    assert job.run(RULES + "Crawl-delay: 9\n") == (OBEYED, 1)
+    assert job.run(page(status=404), after=DAY + 1, spy=spy) == (OPEN, 1)
+    assert [call for call, *_ in spy.hosts] == ["close", "open"]  # and no rate
+
+
+def test_rules_that_were_forgotten_are_read_again_from_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots, "MEMORY", 1)
+    monkeypatch.setattr(robots, "KEPT", 1)
+    job = Job()
+    fetch = FakeFetch({"/robots.txt": RULES, "/": "home"})
+    assert visits((job.layer, robots_txt()), fetch, "abcabc") == ["a", "b", "c"]
+    assert sorted(job) == [f"http://{name}.example" for name in "abc"]
 
 
 def test_a_cancelled_question_is_asked_again() -> None:

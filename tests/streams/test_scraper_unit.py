@@ -60,7 +60,7 @@ class Scraped:
             self.watch(output)
         extent = self.run.extent
         if extent is not None and isinstance(output, dict):
-            self.ids.append(extent.identity("here"))
+            self.ids.append(extent.identity(1))
 
     def _end(self) -> None:
         self.completed = True

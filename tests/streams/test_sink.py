@@ -83,7 +83,12 @@ def test_in_a_run_it_accepts_passes_on_flushes_and_closes(how: str) -> None:
 def test_outputs_of_one_item_have_ids_of_their_own_and_each_sink_counts_for_itself() -> None:
     one, two = Keeping(), Keeping()
     run_virtual(crawl(rx.flat_map(twice), one, two).collect())
-    assert one.ids == two.ids == [(1, ordinal, nth) for ordinal in range(3) for nth in range(2)]
+    assert one.ids == two.ids
+    assert [(row, ordinal) for row, ordinal, _ in one.ids] == [(1, ordinal) for ordinal in range(3) for _ in range(2)]
+    first, further = one.ids[0][2], one.ids[1][2]
+    assert first == 0
+    assert 0 < further < 2**62
+    assert [number for _, _, number in one.ids] == [first, further] * 3
 
 
 def twice(item: Any) -> Any:

@@ -13,6 +13,7 @@ from reactivex import operators as op
 
 from streamcrawl.core import Dropped, Layer, Outcome, Request
 from streamcrawl.errors import Drop
+from streamcrawl.operators.conditional import conditional
 from streamcrawl.operators.cookies import cookies
 from streamcrawl.operators.decompress import decompress
 from streamcrawl.operators.default_headers import default_headers
@@ -80,6 +81,7 @@ def growing(repeat: int, random: Random) -> float:
 
 
 LAYERS: dict[str, Callable[[], Layer]] = {
+    "conditional": conditional,
     "cookies": cookies,
     "decompress": decompress,
     "decompress, bounded": lambda: decompress(max_size=100),
@@ -119,7 +121,7 @@ LAYERS: dict[str, Callable[[], Layer]] = {
 
 NO_LAYERS = {
     *("at_most_once", "batch", "depth", "download", "feed", "http_error", "images", "map_async", "offload", "on_item"),
-    *("referer", "scrape", "strict"),
+    *("changed", "referer", "scrape", "sqlite", "strict"),
 }
 """Operators that are no layers of `download`."""
 
