@@ -8,7 +8,7 @@ import can_ada
 
 from streamcrawl.core import Again, Dropped, Failed, Lease, Request
 from streamcrawl.crawl.summary import Counts
-from streamcrawl.errors import InvalidURL
+from streamcrawl.errors import InvalidURL, JobError
 from streamcrawl.events import Events, RequestDropped, RequestFailed, Scheduled
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.frontier.frontier import Frontier
@@ -51,7 +51,7 @@ class Door:
                 key = digest(canonical(_parse(url).href, keep_fragments=request.keep_fragments))
             except ValueError:
                 return False
-            if not self._frontier.known(key):
+            if not self._seen(key, None):
                 return False
             if len(self._recent) >= RECENT:
                 self._recent.clear()
@@ -60,6 +60,13 @@ class Door:
         self._counts.offered.links += 1
         self._drop(request, "duplicate")
         return True
+
+    def _seen(self, key: bytes, lease: Lease | None) -> bool:
+        try:
+            return self._frontier.known(key)
+        except JobError as error:
+            self._lost(error, lease)
+            return True
 
     def start(self, request: Request) -> None:
         """A request of the crawl's start."""
@@ -116,7 +123,9 @@ class Door:
             return
         key = fingerprint(request)
         before = again.request.origin
-        if self._frontier.known(key) and not any(fingerprint(before.replace(url=url)) == key for url in request.via):
+        if self._seen(key, again.request.lease) and not any(
+            fingerprint(before.replace(url=url)) == key for url in request.via
+        ):
             self._drop(request, "duplicate")
             return
         self._let_in(request, key, again.request.lease)
@@ -126,7 +135,7 @@ class Door:
             self._let_in(request, None, lease)
             return
         key = fingerprint(request)
-        if self._frontier.known(key):
+        if self._seen(key, lease):
             self._drop(request, "duplicate")
             return
         self._let_in(request, key, lease)

@@ -71,6 +71,7 @@ class Frontier:
         self._seen = Seen(None, memory=memory // 2 // FINGERPRINT)
         self._store: Store | None = None
         self._durable = False
+        self._directory = Path()
         self._next = 1
         self._first = 1
         self._committed = 0
@@ -165,8 +166,8 @@ class Frontier:
         self._committed = self._next - 1
         try:
             self._seen.write()
-        except OSError as error:
-            raise JobError(f"its file of fingerprints cannot be written: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            raise JobError(f"its file of fingerprints cannot be written: {error}") from error
 
     def tell(self) -> None:
         """Note for who looks at the job what is under way, and the date."""
@@ -203,8 +204,11 @@ class Frontier:
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def known(self, key: bytes) -> bool:
-        """Whether a request with this fingerprint was added before."""
-        return key in self._seen
+        """Whether a request with this fingerprint was added before. Raises: JobError."""
+        try:
+            return key in self._seen
+        except (OSError, ValueError) as error:
+            raise JobError(f"its file of fingerprints cannot be read: {error}") from error
 
     def repeated(self, parent: Lease) -> bool:
         """Whether the page gave its next link past the dedupe already, before the job was stopped."""
@@ -358,7 +362,10 @@ class Frontier:
         assert store is not None
         self._write()
         message, visit = store.message(row)
-        request = self._messages.decode(message)
+        try:
+            request = self._messages.decode(message)
+        except JobError as error:
+            raise JobError(f"job {self._directory}: request {row}: {error}") from error
         if not self._durable:
             store.delete(row)
         return request, visit

@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from streamcrawl import Request, Response
 from streamcrawl.core import Dropped, Lease
 from streamcrawl.errors import FlowError, JobError, NotStorable
-from streamcrawl.frontier.message import DEEPEST, FIELDS, Messages, untried, url_of
+from streamcrawl.frontier.message import FIELDS, Messages, untried, url_of
+from streamcrawl.frontier.values import DEEPEST
 from streamcrawl.headers import Headers
 
 URL = "http://x.test/a"
