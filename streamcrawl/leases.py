@@ -164,7 +164,7 @@ class Lease:
             self.accepted(self)
 
     def remember(self, name: str, key: str, value: Any) -> None:
-        """When this lease is settled: `run.state(name)[key] = value`; if it never is, nothing."""
+        """When this lease is settled, its page done: `run.state(name)[key] = value`; if it fails, nothing."""
         if self.notes is None:
             self.notes = []
         self.notes.append((name, key, value))

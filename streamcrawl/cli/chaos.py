@@ -224,13 +224,14 @@ def _rows(outcome: Outcome) -> Iterable[list[str]]:
         for each in one_round:
             by_sink.setdefault(each.sink, []).append(each)
     for sink, found in by_sink.items():
-        after = dict.fromkeys(f"{each.after:,}" for each in found)
+        least, most = min(each.after for each in found), max(each.after for each in found)
+        after = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         sums = (
             sum(each.lost for each in found),
             sum(each.doubled for each in found),
             sum(each.foreign for each in found),
         )
-        yield [sink, f"{found[0].undisturbed:,}", ", ".join(after), *(f"{number:,}" for number in sums)]
+        yield [sink, f"{found[0].undisturbed:,}", after, *(f"{number:,}" for number in sums)]
 
 
 def summary(outcome: Outcome, seed: int) -> list[str]:

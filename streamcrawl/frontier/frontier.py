@@ -423,8 +423,9 @@ class Frontier:
         visit = None if lease.found is None or lease.verdict != "done" else msgspec.msgpack.encode(lease.found)
         self._store.settle(lease.id, STATES[lease.verdict], lease.reason, visit)
         self._settled.append(lease.id)
-        for name, key, value in lease.notes or ():
-            self.state(name)[key] = value
+        if lease.verdict == "done":
+            for name, key, value in lease.notes or ():
+                self.state(name)[key] = value
 
     def keep(self, tokens: Iterable[tuple[str, Any]], progress: Iterable[tuple[int, bytes]]) -> None:
         """What sinks hold, and what of the pages under way is safe with it; part of the next commit."""

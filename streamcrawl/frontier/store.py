@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from streamcrawl.errors import JobError
+from streamcrawl.frontier.message import untried
 
 SCHEMA = 1
 
@@ -221,11 +222,12 @@ class Store:
             self._begin()
             high = self.last()
             self._sql.create_function("old", 2, lambda visit, before: visit is None or _decode(visit)[0] <= before)
+            self._sql.create_function("untried", 1, untried)
             self._sql.execute("UPDATE requests SET state = -1 WHERE state = ? AND old(visit, ?)", (DONE, before))
             self._sql.execute("UPDATE requests SET state = -1 WHERE state IN (?, ?, ?)", (FAILED, DROPPED, MOVED))
             self._sql.execute(
                 "INSERT INTO requests(id, host, rank, state, key, message, visit)"
-                " SELECT ? + ROW_NUMBER() OVER (ORDER BY id), host, rank, 0, key, message, visit"
+                " SELECT ? + ROW_NUMBER() OVER (ORDER BY id), host, rank, 0, key, untried(message), visit"
                 " FROM requests WHERE state = -1",
                 (high,),
             )

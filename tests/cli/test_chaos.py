@@ -205,9 +205,9 @@ def test_the_rounds_add_up_in_the_table() -> None:
     )
     assert not made.same
     assert table({"": made}).splitlines() == [
-        "| sink    | undisturbed |     killed | lost | doubled | foreign |",
-        "| ------- | ----------: | ---------: | ---: | ------: | ------: |",
-        "| a.jsonl |       1,000 | 999, 1,002 |    1 |       1 |       1 |",
+        "| sink    | undisturbed |       killed | lost | doubled | foreign |",
+        "| ------- | ----------: | -----------: | ---: | ------: | ------: |",
+        "| a.jsonl |       1,000 | 999 to 1,002 |    1 |       1 |       1 |",
     ]
     assert summary(made, 7) == [
         "2 kills, in 2 crawls: 1 while it started, 1 at work; 1 before the run's first commit.",
