@@ -55,7 +55,7 @@ class Gathering:
         before, extent = self._run.extent, None
         if whose:
             leases = tuple(lease for each in whose for lease in each.leases)
-            extent = Extent(leases, whose[0].ordinal, tuple(whose))
+            extent = Extent(leases, whose[0].ordinal, tuple(whose), items)
             extent.hold()
         self._run.extent = extent
         try:

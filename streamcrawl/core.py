@@ -375,6 +375,11 @@ class Flushed(Protocol):
         """Its name in the job."""
         ...
 
+    @property
+    def unsure(self) -> bool:
+        """Whether it was cut off while it took an item: in a job, what came since the last commit comes again."""
+        ...
+
     async def flush(self) -> tuple[Any, list[tuple[Lease, int, int]]]:
         """Its token, and the items that are safe with it since the last time: (lease, ordinal, number)."""
         ...

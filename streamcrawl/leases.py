@@ -94,6 +94,7 @@ class Lease:
     __slots__ = (
         "accepted",
         "answered",
+        "base",
         "bodies",
         "charged",
         "cut",
@@ -146,7 +147,9 @@ class Lease:
         self.reason: str | None = None
         """Why it failed or was dropped."""
         self.links = 0
-        """Links to pages that may have been seen (`dont_filter`) that it gave so far."""
+        """Links that it gave so far which a job counts: those past the dedupe, and those with an errback."""
+        self.base = 0
+        """The ordinal of its first output."""
         self.visit: Visit | None = None
         """What the previous crawl of the job brought for it."""
         self.found: Visit | None = None
@@ -154,6 +157,11 @@ class Lease:
         self.progress: Progress | None = None
         """In a job: what is done of its page."""
         self.notes: list[tuple[str, str, Any]] | None = None
+
+    @property
+    def page(self) -> Lease:
+        """Whose items these are: its own, or those of the page that gave a link which was refused."""
+        return self if self.parent is None or self.reply is not None else self.parent
 
     def hold(self) -> None:
         self.holds += 1
@@ -193,14 +201,23 @@ class Extent:
         leases: Whose item it is; several for a gathered list.
         ordinal: Which of the page's outputs; below 0: none, the extent is that of a request or a page.
         members: Of a gathered list: the extents of what is in it, held until the list is finished.
+        gathered: That list.
     """
 
-    __slots__ = ("_arrived", "_root", "holds", "leases", "members", "number", "ordinal")
+    __slots__ = ("_arrived", "_root", "gathered", "holds", "leases", "members", "number", "ordinal", "spoiled")
 
-    def __init__(self, leases: tuple[Lease, ...], ordinal: int = -1, members: tuple[Extent, ...] = ()) -> None:
+    def __init__(
+        self,
+        leases: tuple[Lease, ...],
+        ordinal: int = -1,
+        members: tuple[Extent, ...] = (),
+        gathered: object = None,
+    ) -> None:
         self.leases = leases
         self.ordinal = ordinal
         self.members = members
+        self.gathered = gathered
+        self.spoiled = False
         self.number = 0
         """Which of the outputs made of this item: 0, or what `further` made of it."""
         self.holds = 0
@@ -231,14 +248,14 @@ class Extent:
                 member.release()
             return
         for lease in root.leases:
-            if root.ordinal >= 0 and lease.progress is not None:
+            if root.ordinal >= 0 and lease.progress is not None and not root.spoiled:
                 lease.progress.finish(root.ordinal)
             lease.release()
 
     def spoil(self) -> None:
         """The item is not going to be safe: it does not count as finished, and its pages are not settled."""
         root = self._root
-        root.ordinal = -1
+        root.spoiled = True
         for member in root.members:
             member.spoil()
         for lease in root.leases:
@@ -254,4 +271,9 @@ class Extent:
             self._arrived[place] = nth + 1
             if nth:
                 number = _mixed(number, place, nth)
-        return (self.leases[0].id, self.ordinal, number)
+        return (self.leases[0].page.id, self.ordinal, number)
+
+    @property
+    def of_many(self) -> bool:
+        """Whether it is that of a gathered list, or of what an operator made of one."""
+        return bool(self._root.members)

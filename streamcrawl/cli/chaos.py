@@ -111,6 +111,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
         outcome = chaos(program, base, arguments.kills, seed, left_in)
         keep = keep or not outcome.same
+        unsteady = [] if outcome.same else differing_anyway(program, base, left_in)
     finally:
         if not keep:
             shutil.rmtree(base, ignore_errors=True)
@@ -118,6 +119,8 @@ def execute(arguments: argparse.Namespace) -> int:
     print()
     for line in (*summary(outcome, seed), *examples(outcome)):
         print(line)
+    if unsteady:
+        print(f"Without any kill these differ from one run to the next, too: {', '.join(unsteady)} (--ignore FIELD)")
     if keep:
         print(f"What the runs left is in {base}")
     return FINISHED if outcome.same else FAILED
@@ -166,6 +169,16 @@ def chaos(
         seconds += one_round.seconds
         differences.append(tuple(compare(left_in(whole), left_in(folder))))
     return Outcome(measured, tuple(done), len(differences), seconds, tuple(differences))
+
+
+def differing_anyway(program: Program, base: Path, left_in: Callable[[Path], Mapping[str, Records]]) -> list[str]:
+    """The sinks that differ between two undisturbed runs: of those it cannot be said what a kill has cost."""
+    from streamcrawl.cli.compare import compare
+
+    _say("something differs: once more undisturbed, to see whether it does so by itself …")
+    undisturbed(program, base / "undisturbed-2")
+    found = compare(left_in(base / "undisturbed"), left_in(base / "undisturbed-2"))
+    return [each.sink for each in found if not each.same]
 
 
 def progress_of(folder: Path) -> Progress:

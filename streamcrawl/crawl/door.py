@@ -29,7 +29,7 @@ class Door:
         counts: Counts,
         events: Events,
         in_scope: Callable[[Request], bool],
-        refused: Callable[[Request, str], None],
+        refused: Callable[[Request, str, Lease | None, int], None],
         lost: Callable[[Exception, Lease | None], None],
     ) -> None:
         self._recent: set[str] = set()
@@ -45,6 +45,8 @@ class Door:
         """Whether a link leads to what was seen; it is counted then. This runs for every link of every page."""
         if request.method != "GET" or request.dont_filter or request.body or request.fingerprint_headers:
             return False
+        if request.errback is not None:
+            return False  # it may hear of it: asked with everything else
         url = request.url
         if url not in self._recent or request.keep_fragments:
             try:
@@ -58,7 +60,7 @@ class Door:
             if not request.keep_fragments:
                 self._recent.add(url)
         self._counts.offered.links += 1
-        self._drop(request, "duplicate")
+        self.dropped("duplicate", request)
         return True
 
     def _seen(self, key: bytes, lease: Lease | None) -> bool:
@@ -78,27 +80,36 @@ class Door:
             return
         self._admit(request.replace(url=url, site=request.site or host_of(url), start=True), None)
 
-    def link(self, request: Request, parent: Request, lease: Lease | None) -> None:
-        """A request that a callback yielded for `parent`'s response, on its lease."""
+    def link(self, request: Request, parent: Request, lease: Lease | None, base: int = 0) -> None:
+        """A request that a callback yielded for `parent`'s response, on its lease.
+
+        Those that are let in whether or not they were seen, and those that hear of what becomes of them, are counted:
+        a page that comes again when a job goes on has given them. `base`: where their numbers begin.
+        """
         self._counts.offered.links += 1
+        nth = -1
+        if lease is not None and (request.dont_filter or request.errback is not None):
+            nth = lease.links
+            lease.links = nth + 1
+            if self._frontier.repeated(lease, base + lease.base + nth):
+                self.dropped("duplicate", request)
+                return
         try:
             url = normalize(request.url)
         except InvalidURL:
-            self._drop(request, "invalid URL")
+            self._drop(request, "invalid URL", lease, nth)
             return
         scheme = scheme_of(url)
         if scheme in NOT_FOLLOWED and scheme_of(parent.url) != scheme:
-            self._drop(request, f"not followed ({scheme}:)")
+            self._drop(request, f"not followed ({scheme}:)", lease, nth)
             return
         request = request.replace(url=url, site=request.site or parent.site, start=False, lease=None)
         # No dont_filter opens the user's own files to a page of the web.
         if not may_lead(parent.site, url) or not (request.dont_filter or self._in_scope(request)):
-            self._drop(request, "off-site")
+            self._drop(request, "off-site", lease, nth)
             return
-        if request.dont_filter and lease is not None and self._frontier.repeated(lease):
-            self._drop(request, "duplicate")  # of what the page gave before the job was stopped
-            return
-        self._admit(request, lease)
+        if self._admit(request, lease, nth) and nth >= 0 and lease is not None:
+            self._frontier.repeat(lease, base + lease.base + nth)
 
     def again(self, again: Again) -> None:
         """A hop or a retry goes back to the frontier.
@@ -116,7 +127,8 @@ class Door:
             self._drop(request, "off-site")
             return
         if not again.hop or request.dont_filter:
-            self._let_in(request, None, again.request.lease)
+            key = None if request.dont_filter else fingerprint(request)
+            self._let_in(request, key, again.request.lease, seen=True)
             return
         if not self._in_scope(request):
             self._drop(request, "off-site")
@@ -130,29 +142,29 @@ class Door:
             return
         self._let_in(request, key, again.request.lease)
 
-    def _admit(self, request: Request, lease: Lease | None) -> None:
+    def _admit(self, request: Request, lease: Lease | None, nth: int = -1) -> bool:
         if request.dont_filter:
-            self._let_in(request, None, lease)
-            return
+            return self._let_in(request, None, lease)
         key = fingerprint(request)
         if self._seen(key, lease):
-            self._drop(request, "duplicate")
-            return
-        self._let_in(request, key, lease)
+            self._drop(request, "duplicate", lease, nth)
+            return False
+        return self._let_in(request, key, lease)
 
-    def _let_in(self, request: Request, key: bytes | None, lease: Lease | None) -> None:
+    def _let_in(self, request: Request, key: bytes | None, lease: Lease | None, *, seen: bool = False) -> bool:
         try:
-            self._frontier.add(request, key)
+            self._frontier.add(request, key, seen=seen)
         except Exception as error:  # not storable, no disk, a bug: no failure of the callback, and nothing is settled
             self._lost(error, lease)
-            return
+            return False
         if self._events.wants(Scheduled):
             self._events.emit(Scheduled(request=request))
+        return True
 
-    def _drop(self, request: Request, reason: str) -> None:
+    def _drop(self, request: Request, reason: str, lease: Lease | None = None, nth: int = -1) -> None:
         self.dropped(reason, request)
         if request.errback is not None:
-            self._refused(request, reason)
+            self._refused(request, reason, lease, nth)
 
     def dropped(self, reason: str, request: Request) -> None:
         """Count a request that ended as Dropped; its object is made only if somebody listens."""

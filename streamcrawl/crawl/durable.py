@@ -46,9 +46,15 @@ class Durable:
 
         Raises: JobError; FlowError for a pipe that would lose items of a job.
         """
-        run = self._run
-        _check(run.crawl.pipes)
+        _check(self._run.crawl.pipes)
         self._lock = JobLock(self._directory)
+        try:
+            return self._opened()
+        except OSError as error:
+            raise JobError(f"job {self._directory}: it cannot be opened: {error.strerror or error}") from error
+
+    def _opened(self) -> bool:
+        run = self._run
         store = self._store = run.frontier.open(self._directory, self._still_there)
         if store.meta("finished", False):
             if self._recrawl is None:
@@ -59,6 +65,9 @@ class Durable:
                 )
                 return False
             again = store.again(run.now() - self._recrawl)
+            if not again:
+                self._tell(f"job {self._directory}: nothing in it is as old as that, nothing is asked for", "info")
+                return False
             store.note("finished", False)
             self._tell(f"job {self._directory}: {again} requests are asked again", "info")
         elif self._recrawl is not None and store.last():

@@ -54,9 +54,14 @@ from streamcrawl.scoping import scope_test
 from streamcrawl.streams.context import RunContext
 from streamcrawl.streams.edges import closed
 from streamcrawl.streams.local import settled
+from streamcrawl.streams.scraper import ERRBACK
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
+
+
+REFUSED, FAILED = 1 << 41, 1 << 61
+"""Where the ordinals begin of what errbacks give for links refused at the door, of pages and of failed ones."""
 
 
 class Run(RunContext):
@@ -237,7 +242,11 @@ class Run(RunContext):
         else:
             self.door.dropped(outcome.reason, outcome.request)
             if outcome.request.errback is not None:
-                self.refused_link(outcome.request, outcome.reason)
+                lease = self.extent.leases[0] if self.extent is not None and self.extent.leases else None
+                nth = 0
+                if lease is not None:
+                    nth, lease.links = lease.links, lease.links + 1
+                self.refused_link(outcome.request, outcome.reason, lease, nth)
 
     def into_stage(self, request: Request) -> None:
         """Send a leased request into the layers, past the operators on requests."""
@@ -315,17 +324,30 @@ class Run(RunContext):
             note(self, lease, outcome)
         self._into_scraper(lease, outcome)
 
-    def refused_link(self, request: Request, reason: str) -> None:
-        """The door refused a link that has an errback; that hears of it from the loop, not within the page."""
+    def refused_link(self, request: Request, reason: str, lease: Lease | None, nth: int) -> None:
+        """The door refused a link that has an errback; that hears of it from the loop, not within the page.
+
+        What the errback gives belongs to the page that gave the link, `nth` of those counted on its lease.
+        """
         if isinstance(self.page, Dropped):
             return  # yielded by an errback for what was refused: it would go round for ever
         self.telling += 1
-        self.loop.call_soon(self._tell_errback, Dropped(request, reason), context=self.context)
+        told = Lease(self.nested.next_id(), request, "", self._told)
+        told.answered = True
+        if lease is not None:
+            lease.hold()
+            told.parent, told.progress = lease.page, lease.page.progress
+            told.base = REFUSED + (nth << 20) + (0 if isinstance(self.page, Response) else FAILED)
+        self.loop.call_soon(self._into_scraper, told, Dropped(request, reason), context=self.context)
 
-    def _tell_errback(self, dropped: Dropped) -> None:
-        lease = Lease(self.nested.next_id(), dropped.request, "", self.accepted)
-        lease.answered = True
-        self._into_scraper(lease, dropped)
+    def _told(self, lease: Lease) -> None:
+        """An errback has heard of a refused link, and its items are with every sink."""
+        self.budget.charge(lease, 0)
+        page = lease.parent
+        if page is not None:
+            page.scraped |= lease.scraped
+            page.cut |= lease.cut
+            page.release()
 
     def _into_scraper(self, lease: Lease, outcome: Response | Failed | Dropped) -> None:
         assert self._wires is not None
@@ -339,7 +361,8 @@ class Run(RunContext):
         elif isinstance(output, Request):
             page = self.page
             lease = self.extent.leases[0] if self.extent is not None else None
-            self.door.link(output, page.request if page is not None else output, lease)
+            base = 0 if isinstance(page, Response) else ERRBACK
+            self.door.link(output, page.request if page is not None else output, lease, base)
             self.moved()
         else:
             self._scraped(output)

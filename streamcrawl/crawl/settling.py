@@ -54,7 +54,9 @@ class Settling:
     def accepted(self, lease: Lease) -> None:
         """Everything that came of the lease is with every sink."""
         run = self._run
-        if run.durable and (lease.cut or run.enough):
+        # A hop or a retry is in the frontier already, whatever else is given up.
+        broken_off = lease.cut or (run.cut and lease.verdict not in ("retried", "moved"))
+        if run.durable and broken_off:
             if lease.scraped:
                 self._cut.append(lease)
         elif not run.sinks or not lease.scraped:
@@ -82,7 +84,11 @@ class Settling:
             self._flushing = self._run.loop.create_task(self._flush())
 
     async def _flush(self) -> None:
-        await self._once()
+        try:
+            await self._once()
+        except Exception as error:  # a bug of ours: nothing may be settled after it
+            self._lost = True
+            self._run.fail(error)
         self._flushing = None
         if self._lost:
             return
@@ -129,14 +135,17 @@ class Settling:
         for lease in (*self._run.live.values(), *self._cut):
             progress = lease.progress
             if progress is not None and lease.scraped:
-                yield lease, (progress.prefix, frozenset(progress.beyond))
+                snapshot = _snapshot(progress)
+                if snapshot != progress.safe or progress.partial or progress.digest != _digest(lease):
+                    yield lease, snapshot
 
     def _commit(self, safe: list[Lease], tokens: list[tuple[str, Any]], finished: dict[Lease, Snapshot]) -> None:
         frontier = self._run.frontier
         settled = {lease.id for lease in safe}
-        for sink, lease, ordinal, number in self._held:
+        for sink, part, ordinal, number in self._held:
+            lease = part.page
             progress = lease.progress
-            if lease.id in settled or progress is None or lease.id < 0:
+            if lease.id in settled or progress is None:
                 continue
             finished.setdefault(lease, progress.safe)
             progress.partial.setdefault(ordinal, set()).add((sink, number))
@@ -145,7 +154,8 @@ class Settling:
             frontier.settle(lease)
         # A page whose callback broke off may be asked for again when it is mended: it goes on after what it gave.
         broken = [lease for lease in safe if lease.verdict == "failed" and lease.progress is not None]
-        frontier.keep((), [(each.id, _record(each, _snapshot(each.progress))) for each in broken if each.scraped])
+        records = [(each.id, _record(each, _snapshot(progress_of(each)))) for each in broken if each.scraped]
+        frontier.keep((), records)
         frontier.tell()
         frontier.commit()
         self._held.clear()
@@ -157,6 +167,8 @@ class Settling:
             self._timer = None
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
+        if self._run.durable and any(sink.unsure for sink in self._run.sinks):
+            self._lost = True  # one was cut off within an item: the last commit stands
         if not self._lost or not self._run.durable:
             self._lost = False
             await self._once()
@@ -174,21 +186,30 @@ class Settling:
         await self._once()
 
 
-def _snapshot(progress: Progress | None) -> Snapshot:
-    assert progress is not None
+def _snapshot(progress: Progress) -> Snapshot:
     return progress.prefix, frozenset(progress.beyond)
+
+
+def progress_of(lease: Lease) -> Progress:
+    """What a lease of a job always has."""
+    assert lease.progress is not None
+    return lease.progress
+
+
+def _digest(lease: Lease) -> bytes:
+    """Of the body that its page has now."""
+    return lease.found.digest if lease.found is not None else progress_of(lease).digest
 
 
 def _record(lease: Lease, snapshot: Snapshot) -> bytes:
     """What the job keeps of a page under way."""
-    progress = lease.progress
-    assert progress is not None
+    progress = progress_of(lease)
     prefix, beyond = progress.safe = snapshot
+    progress.digest = _digest(lease)
     for ordinal in [each for each in progress.partial if each < prefix or each in beyond]:
         del progress.partial[ordinal]
     parts = [(ordinal, sink, number) for ordinal, held in progress.partial.items() for sink, number in held]
-    digest = lease.found.digest if lease.found is not None else progress.digest
-    return progress_record(prefix, beyond, parts, digest)
+    return progress_record(prefix, beyond, parts, progress.digest)
 
 
 def lost(what: str, error: Exception) -> StreamcrawlError:

@@ -115,6 +115,8 @@ class Start:
 
     def _pull_now(self, iterator: Iterator[Any], wanted: int) -> bool:
         for n in range(wanted):
+            if self._run.error is not None:
+                return False  # nothing more is taken in
             try:
                 element = next(iterator)
             except StopIteration:

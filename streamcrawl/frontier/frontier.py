@@ -67,6 +67,7 @@ class Frontier:
         self._began = now() - hosts.monotonic()
         """What turns monotonic seconds into steady dates: the clock may be set while the crawl runs."""
         self._messages = messages or Messages(None, None)
+        self._cache = memory // 2
         self._room = memory // 2 // REQUEST
         self._seen = Seen(None, memory=memory // 2 // FINGERPRINT)
         self._store: Store | None = None
@@ -75,6 +76,9 @@ class Frontier:
         self._next = 1
         self._first = 1
         self._committed = 0
+        self._marked = 0
+        """The highest row whose fingerprint is in the files."""
+        self._loaded = False
         self._held = 0
         """Requests in memory."""
         self._out: set[int] = set()
@@ -115,7 +119,7 @@ class Frontier:
         Raises: JobError.
         """
         self._still_there = still_there
-        store = self._store = Store(directory / "frontier.sqlite")
+        store = self._store = Store(directory / "frontier.sqlite", self._cache)
         self._durable = True
         self._directory = directory
         return store
@@ -139,6 +143,8 @@ class Frontier:
             host.stored, host.best = many, (low, 0)
             self.waiting += many
             self.hosts.refresh(host)
+        self._marked = self._committed
+        self._loaded = True
         self._later, self._due = store.next_due()
         self.waiting += self._later
 
@@ -160,12 +166,13 @@ class Frontier:
         self._write()
         if self.taken != self._noted:
             store.note("begun", self.taken)
-        store.note("seen", self._committed)
+        store.note("seen", self._marked)
         store.commit()
         self._noted = self.taken
         self._committed = self._next - 1
         try:
             self._seen.write()
+            self._marked = self._committed
         except (OSError, ValueError) as error:
             raise JobError(f"its file of fingerprints cannot be written: {error}") from error
 
@@ -189,17 +196,16 @@ class Frontier:
         """Let go of the files. What was not committed is lost."""
         if self._store is None:
             return
-        if self._durable and self._store.broken is None:
-            try:
-                self._seen.close(sync=True)
-                self._store.note("seen", self._committed)
-                self._store.note("closed", True)
-                self._store.commit()
-            finally:
-                self._store.close()
-        else:
-            self._seen.close(sync=False)
-            self._store.close()
+        store, whole = self._store, self._loaded and self._store.broken is None
+        try:
+            self._seen.close(sync=whole)
+            if whole:
+                store.roll_back()
+                store.note("seen", self._marked)
+                store.note("closed", True)
+                store.commit()
+        finally:
+            store.close()
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -210,21 +216,26 @@ class Frontier:
         except (OSError, ValueError) as error:
             raise JobError(f"its file of fingerprints cannot be read: {error}") from error
 
-    def repeated(self, parent: Lease) -> bool:
-        """Whether the page gave its next link past the dedupe already, before the job was stopped."""
-        nth = parent.links
-        parent.links = nth + 1
-        if not self._durable or parent.id <= 0 or self._store is None:
-            return False
-        return self._store.repeated(parent.id, nth)
+    def repeated(self, parent: Lease, nth: int) -> bool:
+        """Whether the page gave the nth of its links that are counted already, before the job was stopped."""
+        return self._durable and self._store is not None and self._store.repeated(parent.page.id, nth)
 
-    def add(self, request: Request, key: bytes | None) -> None:
-        """Take a request in. `key`: its fingerprint, remembered from now on; None: it does not count as seen.
+    def repeat(self, parent: Lease, nth: int) -> None:
+        """The page has given it, and it was taken in."""
+        if self._durable and self._store is not None:
+            self._store.repeat(parent.page.id, nth)
+
+    def add(self, request: Request, key: bytes | None, *, seen: bool = False) -> None:
+        """Take a request in.
+
+        Args:
+            key: Its fingerprint, remembered from now on; None: it does not count as seen.
+            seen: Whether that is known already, as of a retry.
 
         Raises: NotStorable, JobError, with a job; then it was not taken in.
         """
         message = self._messages.encode(request) if self._durable else b""
-        if key is not None:
+        if key is not None and not seen:
             self._seen.add(key)
         id = self._next
         self._next = id + 1
@@ -248,7 +259,7 @@ class Frontier:
     def _insert(self, host: Host, id: int, rank: int, due: float | None, key: bytes | None, message: bytes) -> None:
         store = self._store
         if store is None:
-            store = self._store = Store(None)
+            store = self._store = Store(None, self._cache // 2)
         if not host.row:
             host.row = store.host(host.name)
         store.insert((id, host.row, rank, WAITING if due is None else LATER, due, key, message))
@@ -432,9 +443,8 @@ class Frontier:
         store = self._store
         assert store is not None
         self._write()
+        store.keep_tokens(tokens)
         store.keep_progress(progress)
-        for sink, token in tokens:
-            store.keep_token(sink, token)
 
     def next_time(self) -> float | None:
         """When a request that may not go now may go, in monotonic seconds."""

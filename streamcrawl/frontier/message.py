@@ -275,6 +275,11 @@ def untried(data: bytes) -> bytes:
     return _seal(layout.bits & ~bits, kept)
 
 
+def of_start(data: bytes) -> bool:
+    """Whether the stored request came from the crawl's start. Raises: JobError."""
+    return "start" in _parts(data)[0].names
+
+
 class Messages:
     """Stores the requests of a flow, and makes them again.
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from streamcrawl.errors import JobError
-from streamcrawl.frontier.message import untried
+from streamcrawl.frontier.message import of_start, untried
 
 SCHEMA = 1
 
@@ -49,8 +49,9 @@ CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL);
 ROWS = 1000
 """Rows that gather before they are written."""
 
-WAL_PAGES = 8192
-"""Pages of the write-ahead log after which SQLite moves it into the file."""
+WAL_PAGES = 65_536
+"""Pages of the write-ahead log after which SQLite moves it into the file: rows of many hosts touch many pages, again
+and again, and a longer log writes each of them once."""
 
 Row = tuple[int, int, int, int, "float | None", "bytes | None", bytes]
 """(id, host, rank, state, due, key, message)"""
@@ -67,9 +68,10 @@ class Store:
 
     Args:
         path: The file; None: a temporary one that is gone with the process, and never committed.
+        cache: Bytes of it that are kept in memory, at most.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, cache: int = 32 * 1024 * 1024) -> None:
         self.path = path
         self._rows: list[Row] = []
         self._settled: list[tuple[int, str | None, bytes | None, int]] = []
@@ -77,13 +79,14 @@ class Store:
         self._open = False
         self._broken: JobError | None = None
         self._telling = _Telling(self)
+        self._cache = cache
         with self._telling:
             self._sql = sqlite3.connect("" if path is None else path, isolation_level=None, check_same_thread=False)
             self._prepare()
 
     def _prepare(self) -> None:
         execute = self._sql.execute
-        execute("PRAGMA cache_size = -32768")
+        execute(f"PRAGMA cache_size = -{max(1024, self._cache // 1024)}")
         if self.path is None:
             execute("PRAGMA journal_mode = OFF")
             execute("PRAGMA synchronous = OFF")
@@ -136,7 +139,10 @@ class Store:
                 many("UPDATE requests SET state = ?, reason = ?, visit = ? WHERE id = ?", self._settled)
                 ids = [(each[3],) for each in self._settled]
                 many("DELETE FROM progress WHERE id = ?", ids)
-                many("DELETE FROM repeats WHERE parent = ?", ids)
+                # What failed may be asked for again, and has given its links then.
+                many(
+                    "DELETE FROM repeats WHERE parent = ?", [(each[3],) for each in self._settled if each[0] != FAILED]
+                )
                 self._settled.clear()
             if self._gone:
                 many("DELETE FROM requests WHERE id = ?", self._gone)
@@ -223,8 +229,13 @@ class Store:
             high = self.last()
             self._sql.create_function("old", 2, lambda visit, before: visit is None or _decode(visit)[0] <= before)
             self._sql.create_function("untried", 1, untried)
-            self._sql.execute("UPDATE requests SET state = -1 WHERE state = ? AND old(visit, ?)", (DONE, before))
-            self._sql.execute("UPDATE requests SET state = -1 WHERE state IN (?, ?, ?)", (FAILED, DROPPED, MOVED))
+            # A link past the dedupe comes again with the page that gave it.
+            self._sql.create_function("of_start", 1, of_start)
+            self._sql.execute(
+                "UPDATE requests SET state = -1 WHERE (key IS NOT NULL OR of_start(message))"
+                " AND ((state = ? AND old(visit, ?)) OR state IN (?, ?, ?))",
+                (DONE, before, FAILED, DROPPED, MOVED),
+            )
             self._sql.execute(
                 "INSERT INTO requests(id, host, rank, state, key, message, visit)"
                 " SELECT ? + ROW_NUMBER() OVER (ORDER BY id), host, rank, 0, key, untried(message), visit"
@@ -234,6 +245,7 @@ class Store:
             many = int(self._sql.execute("SELECT changes()").fetchone()[0])
             self._sql.execute("DELETE FROM requests WHERE state = -1")
             self._sql.execute("DELETE FROM progress")
+            self._sql.execute("DELETE FROM repeats")
             self._sql.execute("DELETE FROM tokens")
             return many
 
@@ -253,11 +265,16 @@ class Store:
             return str(self._sql.execute("SELECT name FROM hosts WHERE id = ?", (id,)).fetchone()[0])
 
     def repeated(self, parent: int, nth: int) -> bool:
-        """Whether the page had given its nth link past the dedupe before; if not, it has now."""
+        """Whether the page has given the nth of its links that are counted."""
+        with self._telling:
+            found = self._sql.execute("SELECT 1 FROM repeats WHERE parent = ? AND nth = ?", (parent, nth)).fetchone()
+            return found is not None
+
+    def repeat(self, parent: int, nth: int) -> None:
+        """The page has given it."""
         with self._telling:
             self._begin()
-            done = self._sql.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?)", (parent, nth))
-            return done.rowcount == 0
+            self._sql.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?)", (parent, nth))
 
     def keep_progress(self, records: Iterable[tuple[int, bytes]]) -> None:
         with self._telling:
@@ -267,12 +284,16 @@ class Store:
     def progress(self) -> dict[int, bytes]:
         """What pages under way had done, by row id."""
         with self._telling:
-            return dict(self._sql.execute("SELECT id, data FROM progress"))
+            return dict(
+                self._sql.execute("SELECT id, data FROM progress JOIN requests USING (id) WHERE state IN (0, 1)")
+            )
 
-    def keep_token(self, sink: str, token: Any) -> None:
+    def keep_tokens(self, tokens: Iterable[tuple[str, Any]]) -> None:
+        """Raises: TypeError for one that is no plain data."""
+        encoded = [(sink, _encode(token)) for sink, token in tokens]
         with self._telling:
             self._begin()
-            self._sql.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?)", (sink, _encode(token)))
+            self._sql.executemany("INSERT OR REPLACE INTO tokens VALUES (?, ?)", encoded)
 
     def tokens(self) -> dict[str, Any]:
         with self._telling:
@@ -314,6 +335,16 @@ class Store:
         if not self._open and self.path is not None:
             self._sql.execute("BEGIN IMMEDIATE")
             self._open = True
+
+    def roll_back(self) -> None:
+        """Forget what was written since the last commit."""
+        self._rows.clear()
+        self._settled.clear()
+        self._gone.clear()
+        if self._open:
+            with self._telling:
+                self._sql.execute("ROLLBACK")
+                self._open = False
 
     def commit(self) -> None:
         """What was written is what a crash leaves. Raises: JobError; from then on nothing is written any more."""

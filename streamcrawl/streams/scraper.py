@@ -23,6 +23,10 @@ TURN = 0.01
 """Seconds that one callback may keep the loop before others get a turn."""
 
 
+ERRBACK = 1 << 40
+"""The ordinal of the first output of an errback."""
+
+
 class Page:
     """One input whose outputs are being emitted."""
 
@@ -32,7 +36,8 @@ class Page:
         self.input = input
         self.lease = lease
         self.extent = Extent((lease,)) if lease is not None else None
-        self.ordinal = 0
+        # Errbacks count apart: what they gave is nothing that the page has given, should it come after all.
+        self.ordinal = (0 if isinstance(input, Response) else ERRBACK) + (lease.base if lease is not None else 0)
         self.outputs: Iterator[Any] = iter(())
 
 

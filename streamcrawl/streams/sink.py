@@ -65,6 +65,8 @@ class Accepting:
         self._idle: asyncio.Future[None] | None = None
         """Who flushes waits for the last accept."""
         self._held: list[tuple[Lease, int, int]] = []
+        self.unsure = False
+        """An `accept` was cancelled: nobody knows what the sink has of its item."""
 
     # -- what comes down the pipe ----------------------------------------------------------------------------------
 
@@ -94,9 +96,12 @@ class Accepting:
             ids: list[tuple[Lease, int, int]] = []
             item_id: ItemId = (0, 0, 0)
         else:
-            parts = extent.members if isinstance(item, list) and len(item) == len(extent.members) else (extent,)
-            ids = [(part.leases[0], *part.identity(self._place)[1:]) for part in parts if part.leases]
-            item_id = (ids[0][0].id, ids[0][1], ids[0][2])
+            whole = extent.of_many and item is extent.gathered
+            parts = extent.members if whole else (extent,)
+            ids = [(part.leases[0], *part.identity(self._place)[1:]) for part in parts]
+            item_id = (ids[0][0].page.id, ids[0][1], ids[0][2])
+            if extent.of_many and not whole:
+                ids = []  # made of a list that is cut elsewhere when it comes again: there is no telling what it has
             if not self._repeats and any(self._has(each) for each in ids):
                 missing = [n for n, each in enumerate(ids) if not self._has(each)]
                 if len(parts) == 1 or not missing:
@@ -111,7 +116,7 @@ class Accepting:
     def _take_some(self, items: list[Any], missing: list[int], ids: list[tuple[Lease, int, int]]) -> Any:
         """Of a gathered list: those that the sink does not hold yet."""
         first = ids[missing[0]]
-        result = self.opened.accept([items[n] for n in missing], (first[0].id, first[1], first[2]))
+        result = self.opened.accept([items[n] for n in missing], (first[0].page.id, first[1], first[2]))
         wanted = [ids[n] for n in missing]
         if isinstance(result, Awaitable):
             return _PassedOn(items, cast("Awaitable[Any]", result), self._begin, self._end, wanted, instead=False)
@@ -125,9 +130,12 @@ class Accepting:
     def _begin(self) -> None:
         self._active += 1
 
-    def _end(self, held: list[tuple[Lease, int, int]]) -> None:
+    def _end(self, held: list[tuple[Lease, int, int]] | None) -> None:
+        """An `accept` has ended; None: it was cancelled."""
         self._active -= 1
-        if self._run.durable:
+        if held is None:
+            self.unsure = self._exact
+        elif self._run.durable:
             self._held += held
         if not self._active and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -189,7 +197,7 @@ class _PassedOn:
         item: Any,
         accepting: Awaitable[Any],
         begin: Callable[[], None],
-        end: Callable[[list[tuple[Lease, int, int]]], None],
+        end: Callable[[list[tuple[Lease, int, int]] | None], None],
         held: list[tuple[Lease, int, int]] | None = None,
         *,
         instead: bool = True,
@@ -204,14 +212,16 @@ class _PassedOn:
         begin()
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        held: list[tuple[Lease, int, int]] | None = []
         try:
             changed = yield from self._accepting.__await__()
-        except BaseException:
-            self._held = []
+            held = self._held
+        except asyncio.CancelledError:
+            held = None
             raise
         finally:
             self._ended = True
-            self._end(self._held)
+            self._end(held)
         return changed if self._instead and changed is not None else self._item
 
     def close(self) -> None:

@@ -40,7 +40,9 @@ class ChaosSite(Site):
         self.thousand = thousand
         inner = [n for n in range(1, pages) if not self.is_leaf(n)]
         step = max(1, len(inner) // thousands)
-        self.big = set(inner[::step][:thousands])
+        self.big = inner[::step][:thousands]
+        self.slowly = frozenset(self.big[::2])
+        """Of these, those that the flow has give their items slowly."""
         self.refusals: Counter[tuple[str, str]] = Counter()
 
     def is_leaf(self, n: int) -> bool:
@@ -67,7 +69,7 @@ class ChaosSite(Site):
 
     def link(self, n: int) -> str:
         if n in self.big:
-            return f"/big/{n}" if n % 2 else f"/slow/{n}"
+            return f"/slow/{n}" if n in self.slowly else f"/big/{n}"
         hops = self.hops(n)
         return f"/to/{hops}/{n}" if hops else f"/page/{n}"
 

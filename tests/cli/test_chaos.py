@@ -105,6 +105,7 @@ def test_a_flow_that_writes_past_its_sinks_doubles_and_is_told(cli: Cli, write: 
     assert int(found["past.jsonl"][3]) >= 1
     assert 'doubled, past.jsonl: "started"' in done.stdout
     assert f"What the runs left is in {keep}" in done.stdout
+    assert "Without any kill" not in done.stdout
     assert {path.name for path in keep.iterdir() if path.is_dir()} >= {"undisturbed", "killed-1"}
     assert (keep / "undisturbed" / "items.jsonl").read_text().count("\n") == 21
 
@@ -125,6 +126,7 @@ def test_a_field_that_differs_each_time_can_be_ignored(cli: Cli, write: Write) -
     assert done.returncode == 1
     assert rows(done.stdout)["items.txt"] == ["1", "1", "1", "0", "1"]
     assert re.search(r'^foreign, items.txt: \{"at": \d+, "n": 1\}$', done.stdout, re.MULTILINE)
+    assert "Without any kill these differ from one run to the next, too: items.txt (--ignore FIELD)" in done.stdout
     left = re.search(r"^What the runs left is in (\S+)$", done.stdout, re.MULTILINE)
     assert left is not None
     assert Path(left[1], "undisturbed", "items.txt").exists()

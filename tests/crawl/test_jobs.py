@@ -418,7 +418,8 @@ def test_a_recrawl_asks_only_for_what_is_old_enough() -> None:
     web.asked.clear()
     summary, _ = ran(crawl(web, recrawl=86_400.0))
     assert web.asked == []
-    assert summary.reason == "finished"
+    assert summary.reason == "already finished"
+    assert read() == WHOLE
 
 
 def test_a_clock_that_was_set_back_is_told_and_waits_are_moved_with_it() -> None:
