@@ -91,7 +91,7 @@ class Pump:
         """Is it over? Is there something to wait for?"""
         run = self._run
         limit = run.crawl.options.limit_pages
-        if limit is not None and run.counts.pages >= limit:
+        if limit is not None and run.counts.pages >= limit and not run.stopping:
             run.stop(f"limit of {limit} pages")
         held_up = run.budget.full or run.settling.full
         if run.flying or run.working or run.telling or run.nested.active:

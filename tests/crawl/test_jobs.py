@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from reactivex import operators as rx
 
-from streamcrawl import Crawl, Headers, Request, Response
+from streamcrawl import Crawl, Headers, Request, Response, fetch
 from streamcrawl import operators as ops
 from streamcrawl.core import ItemId, Run
 from streamcrawl.crawl.summary import Summary
-from streamcrawl.errors import FlowError, JobError, NotStorable, SinkError
+from streamcrawl.errors import ConnectError, FlowError, JobError, NotStorable, SinkError
 from streamcrawl.events import Notice, PageDiffers
+from streamcrawl.frontier.overview import overview, retry_failed
 from streamcrawl.streams.sink import SinkOperator
 from streamcrawl.testing import run_virtual
 from streamcrawl.testing.virtual_time import START
@@ -166,6 +167,19 @@ def test_limits_in_a_row_bring_it_all(limit: int) -> None:
     assert len(web.asked) == PAGES
 
 
+async def looking_on(item: dict[str, Any]) -> dict[str, Any]:
+    await fetch("http://a.test/0")
+    return item
+
+
+def test_a_limit_is_reached_while_something_is_still_fetched() -> None:
+    web = Web()
+    feed = ops.feed("items.jsonl")
+    summary, _ = ran(crawl(web, ops.map_async(looking_on), feed, limit_pages=1))
+    assert summary.reason == "limit of 1 pages"
+    assert read() == Counter((0, k) for k in range(ITEMS))
+
+
 def test_a_finished_job_says_so_and_leaves_everything_as_it_is() -> None:
     web = Web()
     ran(crawl(web))
@@ -174,6 +188,20 @@ def test_a_finished_job_says_so_and_leaves_everything_as_it_is() -> None:
     assert (summary.reason, summary.ok, summary.error) == ("already finished", True, None)
     assert [text for text in told if "job job is finished" in text]
     assert (Path("items.jsonl").stat().st_mtime_ns, len(web.asked)) == before
+
+
+def test_a_retry_is_not_sent_twice_when_the_run_is_cut_short() -> None:
+    class Busy(Web):
+        async def __call__(self, request: Request) -> Response:
+            if not request.attempt and number(request.url) == 1:
+                return Response(request.url, status=503, request=request)
+            return await super().__call__(request)
+
+    web = Busy()
+    ran(crawl(web, start=["http://a.test/1", "http://a.test/2"], limit_items=1))
+    ran(crawl(web, start=["http://a.test/1", "http://a.test/2"]))
+    assert max(read().values()) == 1
+    assert Counter(web.urls)["http://a.test/1"] == 1
 
 
 def test_two_runs_on_one_job_are_refused() -> None:
@@ -327,6 +355,60 @@ def test_a_sink_that_fails_loses_nothing_and_others_hold_nothing_twice(before: b
     assert Counter(ids.values()) == WHOLE
 
 
+def troubled(page: Any) -> Iterator[Any]:
+    """Links of which one is refused, with an errback that gives an item."""
+    yield from parse(page)
+    for k in range(2):
+        yield Request(
+            f"http://elsewhere.test/{number(page.url)}/{k}", errback=told_of, cb_kwargs={"of": page.url, "k": k}
+        )
+
+
+def told_of(refused: Any, of: str, k: int) -> Iterator[Any]:
+    yield {"page": number(of), "k": 100 + k}
+
+
+def test_what_errbacks_give_for_refused_links_belongs_to_the_page() -> None:
+    web = Web()
+    wanted = WHOLE + Counter((n, 100 + k) for n in range(PAGES) for k in range(2))
+    sink = Taking(0.02)
+    ran(crawl(web, ops.feed("items.jsonl"), sink, callback=troubled), at(1.4, lambda run: run.stop(now=True)))
+    ran(crawl(web, ops.feed("items.jsonl"), sink, callback=troubled))
+    assert read() == wanted
+    assert Counter((item["page"], item["k"]) for item in dict(sink.given).values()) == wanted
+
+
+class Flaky(Web):
+    """Page 2 fails until it is mended."""
+
+    mended = False
+
+    async def __call__(self, request: Request) -> Response:
+        if number(request.url) == 2 and not self.mended:
+            raise ConnectError("refused")
+        return await super().__call__(request)
+
+
+def given_up(failed: Any) -> Iterator[Any]:
+    yield from ({"page": 2, "k": 200 + k} for k in range(5))
+
+
+def test_what_an_errback_gave_does_not_stand_for_what_the_page_gives() -> None:
+    web = Flaky()
+    start = [Request("http://a.test/2", errback=given_up)]
+    layers = ops.default_layers(robots_txt=None, retry=None)
+    made: Crawl[Any] = Crawl(start, job="job").pipe(
+        ops.download(*layers, fetch=web), ops.scrape(parse), ops.feed("items.jsonl")
+    )
+    ran(made)
+    assert read() == Counter((2, 200 + k) for k in range(5))
+    assert retry_failed("job") == 1
+    web.mended = True
+    ran(made)
+    assert read() & WHOLE == WHOLE & read()
+    assert [read()[2, k] for k in (0, 1, 2, 200, 204)] == [1] * 5
+
+
 def breaking(page: Any) -> Iterator[Any]:
     for k, output in enumerate(parse(page)):
         if number(page.url) == 2 and k == 2:
@@ -335,8 +417,6 @@ def breaking(page: Any) -> Iterator[Any]:
 
 
 def test_a_page_whose_callback_broke_goes_on_after_what_it_gave() -> None:
-    from streamcrawl.frontier.overview import overview, retry_failed
-
     web = Web()
     summary, _ = ran(crawl(web, callback=breaking))
     assert summary.counts.callback_errors == 1
