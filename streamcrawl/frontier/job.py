@@ -21,7 +21,7 @@ _STORED = re.compile(rf"{re.escape(STORE)}(-wal|-shm|-journal)?")
 _SEEN = re.compile(r"seen\.\d+")
 _HOLDER = re.compile(r"(\d+) (\S+)\n?")
 
-TRIES = 5
+TRIES = 20
 PAUSE = 0.02
 """Seconds between two tries: somebody who only looks whether the lock is held holds it himself for a moment."""
 

@@ -120,7 +120,10 @@ crawl = Crawl("data:,x").pipe(
 """
 
 
-def test_a_field_that_differs_each_time_can_be_ignored(cli: Cli, write: Write) -> None:
+def test_a_field_that_differs_each_time_can_be_ignored(
+    cli: Cli, write: Write, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["TMPDIR"] = str(tmp_path)
     write("flow.py", CHANGING)
     done = cli("chaos", "flow.py", "--kills", "1", "--seed", "1")
     assert done.returncode == 1
@@ -134,6 +137,7 @@ def test_a_field_that_differs_each_time_can_be_ignored(cli: Cli, write: Write) -
     assert done.returncode == 0, done.stdout
     assert rows(done.stdout)["items.txt"] == ["1", "1", "0", "0", "0"]
     assert "What the runs left" not in done.stdout
+    assert list(tmp_path.glob("streamcrawl-chaos-*")) == [Path(left[1])]
 
 
 FLOW = """

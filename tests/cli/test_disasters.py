@@ -451,6 +451,7 @@ def test_stopped_at_once_again_and_again(crawls: Crawls) -> None:
     crawls.write()
     for free in (HELD, 5):
         code, said = crawls.stopped_half_way(twice, free)
-        assert code == 130, said
+        # The second may come when everything is written, and the process about to end: then it dies of it.
+        assert code in (130, -signal.SIGINT), said
     crawls.goes_on()
     crawls.check()
