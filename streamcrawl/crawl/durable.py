@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from streamcrawl.crawl.wiring import Pipe
 from streamcrawl.errors import FlowError, JobError
@@ -193,6 +193,6 @@ def _parts(code: CodeType) -> Iterator[bytes]:
         if isinstance(constant, CodeType):
             yield from _parts(constant)
         elif isinstance(constant, frozenset):
-            yield repr(sorted(map(repr, constant))).encode()  # its order differs from process to process
+            yield repr(sorted(map(repr, cast("frozenset[Any]", constant)))).encode()  # its order differs from process to process
         else:
             yield repr(constant).encode()

@@ -165,6 +165,8 @@ def open_feed(
     """
     tell = partial(_tell, run, name)
     made: Format
+    if token and path is not None and not any(each.exists() for each in (path, _part(path))):
+        raise SinkError(f"feed {name}: {path} is gone, and {token} bytes were in it when the job stopped")
     with ExitStack() as opening:
         try:
             if path is None or is_stream(path):
@@ -206,9 +208,14 @@ def _agreed(columns: tuple[str, ...], fields: tuple[str, ...] | None) -> tuple[s
     return columns or fields
 
 
+def _part(path: Path) -> Path:
+    """Where a JSON array grows."""
+    return path.with_name(path.name + ".part")
+
+
 def _json_file(path: Path, token: int | None, opening: ExitStack) -> FileOutput:
     """The array grows beside the target, which is replaced when it is complete."""
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     if path.is_dir():
         raise IsADirectoryError(None, "Is a directory")
     if token and not part.exists() and path.exists():

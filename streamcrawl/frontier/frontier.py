@@ -174,7 +174,7 @@ class Frontier:
             self._seen.write()
             self._marked = self._committed
         except (OSError, ValueError) as error:
-            raise JobError(f"its file of fingerprints cannot be written: {error}") from error
+            raise JobError(f"job {self._directory}: its file of fingerprints cannot be written: {error}") from error
 
     def tell(self) -> None:
         """Note for who looks at the job what is under way, and the date."""
@@ -214,7 +214,7 @@ class Frontier:
         try:
             return key in self._seen
         except (OSError, ValueError) as error:
-            raise JobError(f"its file of fingerprints cannot be read: {error}") from error
+            raise JobError(f"job {self._directory}: its file of fingerprints cannot be read: {error}") from error
 
     def repeated(self, parent: Lease, nth: int) -> bool:
         """Whether the page gave the nth of its links that are counted already, before the job was stopped."""

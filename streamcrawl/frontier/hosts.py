@@ -88,6 +88,10 @@ class Host:
         return len(self.queue) + len(self.later) + self.stored
 
 
+def _goes_in(host: Host, rank: int, order: int, request: Request) -> bool:
+    return True
+
+
 class HostTable:
     """All hosts with work, those that are ready first; implements `core.Hosts`.
 
@@ -128,7 +132,7 @@ class HostTable:
         self._began = monotonic(), now()
         self.refill: Callable[[Host], None] = lambda host: None
         """Called when a host is to be asked whose requests are all on disk: brings some into its queue."""
-        self.time_has_come: Callable[[Host, int, int, Request], bool] = lambda *_: True
+        self.time_has_come: Callable[[Host, int, int, Request], bool] = _goes_in
         """Called for a request whose time has come; False: it does not go into its host's queue."""
         self._resumed: float | None = None
         self.kept: MutableMapping[str, Any] = {}

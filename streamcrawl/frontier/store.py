@@ -227,7 +227,7 @@ class Store:
         with self._telling:
             self._begin()
             high = self.last()
-            self._sql.create_function("old", 2, lambda visit, before: visit is None or _decode(visit)[0] <= before)
+            self._sql.create_function("old", 2, _is_old)
             self._sql.create_function("untried", 1, untried)
             # A link past the dedupe comes again with the page that gave it.
             self._sql.create_function("of_start", 1, of_start)
@@ -366,8 +366,13 @@ class Store:
         """SQLite's error as ours; the store takes nothing more."""
         if self._broken is None:
             where = self.path.parent if self.path is not None else "a temporary file"
-            what = "its disk is full" if "full" in str(error) else str(error)
-            self._broken = JobError(f"job {where}: {what}; nothing of what was committed is lost")
+            if "malformed" in str(error) or "not a database" in str(error):
+                what = f"frontier.sqlite is damaged ({error}): put it back from a copy, or start over with --reset"
+            elif "full" in str(error):
+                what = "its disk is full; nothing of what was committed is lost"
+            else:
+                what = str(error)
+            self._broken = JobError(f"job {where}: {what}")
             self._broken.__cause__ = error
         return self._broken
 
@@ -378,6 +383,11 @@ class Store:
     def __repr__(self) -> str:
         state = "broken" if self._broken else "open"
         return f"<Store {self.path or 'temporary'}: {state}, {len(self._rows) + len(self._settled)} rows not written>"
+
+
+def _is_old(visit: bytes | None, before: float) -> bool:
+    """Whether a request was visited before a moment; one that has no visit was, whenever it was."""
+    return visit is None or float(_decode(visit)[0]) <= before
 
 
 class _Telling:

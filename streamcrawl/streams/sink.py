@@ -84,8 +84,8 @@ class Accepting:
     async def _later(self, item: Any, extent: Extent) -> Any:
         while self._gate is not None:
             await asyncio.shield(self._gate)
-        result = self.work(item, extent)
-        return await result if isinstance(result, Awaitable) else result
+        result: Any = self.work(item, extent)
+        return await result if isinstance(result, Awaitable) else result  # pyright: ignore[reportUnknownVariableType]  # it may be anything
 
     def _take(self, item: Any, extent: Extent) -> Any:
         """In a job: what the sink holds already is passed by it, and what it takes is noted."""

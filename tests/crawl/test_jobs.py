@@ -125,12 +125,15 @@ def in_a_folder(tmp_path: Path) -> Iterator[None]:
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
+def stopped_twice(run: Any) -> None:
+    at(1.0, lambda run: run.stop())(run)
+    at(1.4, lambda run: run.stop(now=True))(run)
+
+
 STOPS: dict[str, dict[str, Any]] = {
     "stopped": {"meanwhile": at(1.4, lambda run: run.stop())},
     "stopped at once": {"meanwhile": at(1.4, lambda run: run.stop(now=True))},
-    "stopped, then at once": {
-        "meanwhile": lambda run: (at(1.0, lambda r: r.stop())(run), at(1.4, lambda r: r.stop(now=True))(run))
-    },
+    "stopped, then at once": {"meanwhile": stopped_twice},
     "failed": {"meanwhile": at(1.4, lambda run: run.fail(RuntimeError("a bug")))},
     "limit of pages": {"limit_pages": 7},
     "limit of items": {"limit_items": 16},
@@ -158,11 +161,8 @@ def test_what_was_stopped_goes_on(how: str, callback: Any) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 10])
 def test_limits_in_a_row_bring_it_all(limit: int) -> None:
     web = Web()
-    for _ in range(PAGES + 2):
-        summary, _ = ran(crawl(web, limit_pages=limit))
-        if summary.reason == "already finished":
-            break
-    assert summary.reason == "already finished"
+    reasons = [ran(crawl(web, limit_pages=limit))[0].reason for _ in range(PAGES // limit + 2)]
+    assert reasons[-1] == "already finished"
     assert read() == WHOLE
     assert len(web.asked) == PAGES
 
@@ -242,10 +242,11 @@ def test_another_body_of_a_page_under_way_is_told() -> None:
     ran(crawl(web, callback=parse_slowly), at(1.1, lambda run: run.stop(now=True)))
     web.bodies = dict.fromkeys(range(PAGES), "<p>changed</p>")
     differing: list[str] = []
-    ran(
-        crawl(web, callback=parse_slowly),
-        lambda run: run.events.on(PageDiffers, lambda event: differing.append(event.request.url)),
-    )
+
+    def differs(event: PageDiffers) -> None:
+        differing.append(event.request.url)
+
+    ran(crawl(web, callback=parse_slowly), lambda run: run.events.on(PageDiffers, differs))
     assert differing == ["http://a.test/0"]
     assert read() == WHOLE
 
@@ -278,7 +279,10 @@ def test_a_sink_that_the_flow_has_no_more_is_told() -> None:
 
 def unstorable(page: Any) -> Iterator[Any]:
     yield {"page": number(page.url), "k": 0}
-    yield Request("http://a.test/1", callback=lambda page: None)
+
+    def local(page: Any) -> None: ...
+
+    yield Request("http://a.test/1", callback=local)
 
 
 def test_a_request_that_cannot_be_stored_ends_the_run_and_nothing_is_lost() -> None:
@@ -286,7 +290,7 @@ def test_a_request_that_cannot_be_stored_ends_the_run_and_nothing_is_lost() -> N
     summary, _ = ran(crawl(web, callback=unstorable))
     assert isinstance(summary.error, NotStorable)
     assert "<GET http://a.test/1>" in str(summary.error)
-    assert "lambda" in str(summary.error)
+    assert "local" in str(summary.error)
     ran(crawl(web))
     assert read() == WHOLE
 

@@ -85,6 +85,14 @@ def again(page: Any) -> Iterator[Any]:
     yield {"page": -1, "k": 0, "of": page.url}
 
 
+def wanted(item: dict[str, Any]) -> bool:
+    return bool(item["k"] % 7 != 3)
+
+
+def mapped(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "mapped": True}
+
+
 def three(item: dict[str, Any]) -> Any:
     return reactivex.of(*({**item, "part": part} for part in range(3)))
 
@@ -93,10 +101,10 @@ def pipe(seed: int) -> list[Any]:
     """Operators on items between and before three feeds, as the seed has it."""
     random = Random(seed)
     middle: list[Any] = [
-        rx.filter(lambda item: item["k"] % 7 != 3),
+        rx.filter(wanted),
         rx.flat_map(three),
         ops.map_async(slow, random.choice((1, 4, 16))),
-        rx.map(lambda item: {**item, "mapped": True}),
+        rx.map(mapped),
     ]
     random.shuffle(middle)
     middle = middle[: random.randrange(len(middle) + 1)]
@@ -172,13 +180,13 @@ def test_what_was_killed_goes_on_to_the_same_result(seed: int, tmp_path: Path) -
     undisturbed.mkdir()
     moments = [random.random() * 2, *sorted(random.choice((1.0, 5.0, 20.0)) + random.random() * 5 for _ in range(3))]
     copies = killed_at(seed, undisturbed, moments, tmp_path)
-    wanted = results(undisturbed)
-    assert sum(wanted["jsonl"].values()) > 100
+    whole = results(undisturbed)
+    assert sum(whole["jsonl"].values()) > 100
     assert copies
     for n in range(copies):
         directory, further = tmp_path / str(n), tmp_path / f"{n}-further"
         further.mkdir()
         if killed_at(seed, directory, [random.random() * 10], further, n + 1):  # killed a second time
             finish(seed, further / "0")
-            assert results(further / "0") == wanted, f"killed at {moments[n]} and again"
-        assert results(directory) == wanted, f"killed at {moments[n]}"
+            assert results(further / "0") == whole, f"killed at {moments[n]} and again"
+        assert results(directory) == whole, f"killed at {moments[n]}"
