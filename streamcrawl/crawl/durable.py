@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from streamcrawl.crawl.wiring import Pipe
 from streamcrawl.errors import FlowError, JobError
@@ -193,6 +193,7 @@ def _parts(code: CodeType) -> Iterator[bytes]:
         if isinstance(constant, CodeType):
             yield from _parts(constant)
         elif isinstance(constant, frozenset):
-            yield repr(sorted(map(repr, cast("frozenset[Any]", constant)))).encode()  # its order differs from process to process
+            members: frozenset[Any] = constant  # in an order that differs from process to process
+            yield repr(sorted(map(repr, members))).encode()
         else:
             yield repr(constant).encode()
