@@ -193,7 +193,6 @@ def _parts(code: CodeType) -> Iterator[bytes]:
         if isinstance(constant, CodeType):
             yield from _parts(constant)
         elif isinstance(constant, frozenset):
-            members: frozenset[Any] = constant  # in an order that differs from process to process
-            yield repr(sorted(map(repr, members))).encode()
+            yield "".join(sorted(repr(constant))).encode()  # its order differs from process to process
         else:
             yield repr(constant).encode()
