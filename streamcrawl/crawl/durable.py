@@ -190,9 +190,10 @@ def _parts(code: CodeType) -> Iterator[bytes]:
     yield code.co_code
     yield repr(code.co_names).encode()
     for constant in code.co_consts:
+        text = repr(constant)
         if isinstance(constant, CodeType):
             yield from _parts(constant)
         elif isinstance(constant, frozenset):
-            yield "".join(sorted(repr(constant))).encode()  # its order differs from process to process
+            yield "".join(sorted(text)).encode()  # its order differs from process to process
         else:
-            yield repr(constant).encode()
+            yield text.encode()
