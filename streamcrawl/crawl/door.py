@@ -155,6 +155,7 @@ class Door:
         try:
             self._frontier.add(request, key, seen=seen)
         except Exception as error:  # not storable, no disk, a bug: no failure of the callback, and nothing is settled
+            self.dropped("could not be kept", request)
             self._lost(error, lease)
             return False
         if self._events.wants(Scheduled):

@@ -69,7 +69,11 @@ class Durable:
                 self._tell(f"job {self._directory}: nothing in it is as old as that, nothing is asked for", "info")
                 return False
             store.note("finished", False)
-            self._tell(f"job {self._directory}: {again} requests are asked again", "info")
+            self._tell(
+                f"job {self._directory}: {again} requests are asked again; "
+                "feeds that are not appended to are written anew",
+                "info",
+            )
         elif self._recrawl is not None and store.last():
             self._tell(f"job {self._directory} is not finished: it goes on, and can be recrawled then", "info")
         store.note("sessions", store.meta("sessions", 0) + 1)

@@ -214,7 +214,8 @@ class Run(RunContext):
             self.fail(
                 FlowError(
                     f"{place} emitted an item with no page in hand: a job could lose it. "
-                    "Declare that with ops.at_most_once(...), or do it with ops.map_async or ops.batch"
+                    "Declare that with ops.at_most_once(...), or do it with ops.map_async or ops.batch; "
+                    "and start over (--reset)"
                 )
             )
 
@@ -471,7 +472,7 @@ class Run(RunContext):
         self.begin.skip = self.frontier.taken
         self.counts.offered.resumed = self.frontier.waiting
         self._wires = subscribe(self.crawl.pipes, self, self, self._end)
-        if self.job is not None:
+        if self.job is not None and self.error is None:
             self.job.begun()
             await self.settling.begin()
         self.events.emit(RunStarted())

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from streamcrawl.core import Lease, Progress, Request, Visit
-from streamcrawl.errors import JobError, NotStorable
+from streamcrawl.errors import FlowError, JobError, NotStorable
 from streamcrawl.frontier.hosts import Host, HostTable
 from streamcrawl.frontier.kept import Kept
 from streamcrawl.frontier.message import Messages
@@ -78,6 +78,8 @@ class Frontier:
         self._committed = 0
         self._marked = 0
         """The highest row whose fingerprint is in the files."""
+        self._keys = 0
+        """How many are in them."""
         self._loaded = False
         self._held = 0
         """Requests in memory."""
@@ -143,7 +145,7 @@ class Frontier:
             host.stored, host.best = many, (low, 0)
             self.waiting += many
             self.hosts.refresh(host)
-        self._marked = self._committed
+        self._marked, self._keys = self._committed, len(self._seen)
         self._loaded = True
         self._later, self._due = store.next_due()
         self.waiting += self._later
@@ -167,12 +169,13 @@ class Frontier:
         if self.taken != self._noted:
             store.note("begun", self.taken)
         store.note("seen", self._marked)
+        store.note("keys", self._keys)
         store.commit()
         self._noted = self.taken
         self._committed = self._next - 1
         try:
             self._seen.write()
-            self._marked = self._committed
+            self._marked, self._keys = self._committed, len(self._seen)
         except (OSError, ValueError) as error:
             raise JobError(f"job {self._directory}: its file of fingerprints cannot be written: {error}") from error
 
@@ -202,6 +205,7 @@ class Frontier:
             if whole:
                 store.roll_back()
                 store.note("seen", self._marked)
+                store.note("keys", self._keys)
                 store.note("closed", True)
                 store.commit()
         finally:
@@ -377,6 +381,8 @@ class Frontier:
             request = self._messages.decode(message)
         except JobError as error:
             raise JobError(f"job {self._directory}: request {row}: {error}") from error
+        except FlowError as error:
+            raise FlowError(f"{error}; bring it back, or start over with --reset") from error
         if not self._durable:
             store.delete(row)
         return request, visit

@@ -23,6 +23,8 @@ def opened_seen(directory: Path, store: Store) -> Seen:
         seen, mark = Seen(directory / "seen", memory=0), 0
     if (boot is None or store.meta("boot") != boot) and not store.meta("closed", False):
         mark = 0  # after a power cut the files may lack what the tables have
+    if len(seen) < store.meta("keys", 0):
+        mark = 0  # somebody has removed or emptied one
     if mark == 0:
         seen.forget()
     seen.replay(store.keys(mark))

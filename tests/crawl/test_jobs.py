@@ -204,6 +204,21 @@ def test_a_retry_is_not_sent_twice_when_the_run_is_cut_short() -> None:
     assert Counter(web.urls)["http://a.test/1"] == 1
 
 
+@pytest.mark.parametrize("how", ["removed", "emptied", "cut", "overwritten"])
+def test_fingerprints_that_somebody_spoiled_are_made_anew(how: str) -> None:
+    web = Web()
+    ran(crawl(web, limit_pages=20))
+    file = Path("job/seen.0")
+    size = file.stat().st_size
+    if how == "removed":
+        file.unlink()
+    else:
+        file.write_bytes({"emptied": bytes(size), "cut": b"", "overwritten": b"\x07" * size}[how])
+    ran(crawl(web))
+    assert read() == WHOLE
+    assert len(web.asked) == PAGES
+
+
 def test_two_runs_on_one_job_are_refused() -> None:
     async def main() -> tuple[Summary, Summary]:
         one = crawl(Web()).start()
