@@ -94,7 +94,7 @@ class Pump:
         if limit is not None and run.counts.pages >= limit and not run.stopping:
             run.stop(f"limit of {limit} pages")
         held_up = run.budget.full or run.settling.full
-        if run.flying or run.working or run.telling or run.nested.active:
+        if run.flying or run.working or run.refusing.telling or run.nested.active:
             self._arm()
             return
         if run.stopping or (not run.frontier.waiting and run.begin.exhausted):

@@ -28,6 +28,7 @@ from streamcrawl.crawl.ending import Ending
 from streamcrawl.crawl.nested import Nested
 from streamcrawl.crawl.noting import note
 from streamcrawl.crawl.pump import Pump
+from streamcrawl.crawl.refusing import Refusing
 from streamcrawl.crawl.settling import Settling
 from streamcrawl.crawl.start import Start
 from streamcrawl.crawl.summary import Counts, Summary
@@ -58,10 +59,6 @@ from streamcrawl.streams.scraper import ERRBACK
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
-
-
-REFUSED, FAILED = 1 << 41, 1 << 61
-"""Where the ordinals begin of what errbacks give for links refused at the door, of pages and of failed ones."""
 
 
 class Run(RunContext):
@@ -98,12 +95,13 @@ class Run(RunContext):
         self.frontier = Frontier(self.hosts, self.now, memory=options.memory // 4, messages=messages)
         self.durable = options.job is not None
         self.job = None if options.job is None else Durable(self, options.job, options.recrawl)
+        self.refusing = Refusing(self)
         self.door = Door(
             self.frontier,
             self.counts,
             self.events,
             scope_test(options.scope),
-            self.refused_link,
+            self.refusing,
             self.lost,
         )
         self.begin = Start(crawl.start_source, self, self._take_start, self.moved)
@@ -116,8 +114,6 @@ class Run(RunContext):
         """Leases whose outcome is not there yet."""
         self.working = 0
         """Pages whose callback has not finished."""
-        self.telling = 0
-        """Links refused at the door whose errback has not finished."""
         self.reason = "finished"
         self._end = end
         self._on_item = on_item
@@ -243,11 +239,7 @@ class Run(RunContext):
         else:
             self.door.dropped(outcome.reason, outcome.request)
             if outcome.request.errback is not None:
-                lease = self.extent.leases[0] if self.extent is not None and self.extent.leases else None
-                nth = 0
-                if lease is not None:
-                    nth, lease.links = lease.links, lease.links + 1
-                self.refused_link(outcome.request, outcome.reason, lease, nth)
+                self.refusing.by_layer(outcome)
 
     def into_stage(self, request: Request) -> None:
         """Send a leased request into the layers, past the operators on requests."""
@@ -323,34 +315,10 @@ class Run(RunContext):
             self.budget.charge(lease, PAGE + TREE * outcome.size)
         if self.durable:
             note(self, lease, outcome)
-        self._into_scraper(lease, outcome)
+        self.into_scraper(lease, outcome)
 
-    def refused_link(self, request: Request, reason: str, lease: Lease | None, nth: int) -> None:
-        """The door refused a link that has an errback; that hears of it from the loop, not within the page.
-
-        What the errback gives belongs to the page that gave the link, `nth` of those counted on its lease.
-        """
-        if isinstance(self.page, Dropped):
-            return  # yielded by an errback for what was refused: it would go round for ever
-        self.telling += 1
-        told = Lease(self.nested.next_id(), request, "", self._told)
-        told.answered = True
-        if lease is not None:
-            lease.hold()
-            told.parent, told.progress = lease.page, lease.page.progress
-            told.base = REFUSED + (nth << 20) + (0 if isinstance(self.page, Response) else FAILED)
-        self.loop.call_soon(self._into_scraper, told, Dropped(request, reason), context=self.context)
-
-    def _told(self, lease: Lease) -> None:
-        """An errback has heard of a refused link, and its items are with every sink."""
-        self.budget.charge(lease, 0)
-        page = lease.parent
-        if page is not None:
-            page.scraped |= lease.scraped
-            page.cut |= lease.cut
-            page.release()
-
-    def _into_scraper(self, lease: Lease, outcome: Response | Failed | Dropped) -> None:
+    def into_scraper(self, lease: Lease, outcome: Response | Failed | Dropped) -> None:
+        """Call its callback or errback."""
         assert self._wires is not None
         before, self.extent = self.extent, Extent((lease,))
         self._wires.inputs.on_next(outcome)
@@ -388,7 +356,7 @@ class Run(RunContext):
         if lease.id > 0:
             self.working -= 1
         else:
-            self.telling -= 1
+            self.refusing.telling -= 1
         input = done.input
         if isinstance(input, Response):
             self.counts.pages += 1
