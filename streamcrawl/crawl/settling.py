@@ -117,6 +117,8 @@ class Settling:
                     tokens.append((sink.key, token))
                 if run.durable:
                     self._held += [(sink.key, *each) for each in held]
+        if run.durable and any(sink.unsure for sink in run.sinks):
+            self._lost = True  # one was cut off within an item: the last commit stands
         if self._lost:
             return
         if not run.durable:
@@ -167,8 +169,6 @@ class Settling:
             self._timer = None
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
-        if self._run.durable and any(sink.unsure for sink in self._run.sinks):
-            self._lost = True  # one was cut off within an item: the last commit stands
         if not self._lost or not self._run.durable:
             self._lost = False
             await self._once()
