@@ -61,6 +61,7 @@ class Ending:
 
     def _cut(self) -> None:
         """Do not finish what is on the wire and in callbacks."""
+        self._run.settling.freeze()
         self._run.cut = True
         for task in tuple(self._run.tasks):
             task.cancel()

@@ -42,6 +42,7 @@ class Settling:
         """What sinks hold since the last commit: (sink, lease, ordinal, number)."""
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._frozen: dict[Lease, Snapshot] | None = None
         self._due = False
         """Something came since the last flush."""
         self._lost = False
@@ -134,6 +135,9 @@ class Settling:
 
     def _finished(self) -> Iterator[tuple[Lease, Snapshot]]:
         """What is finished of the pages that have items under way: safe, once every sink has been flushed."""
+        if self._frozen is not None:
+            yield from self._frozen.items()
+            return
         for lease in (*self._run.live.values(), *self._cut):
             progress = lease.progress
             if progress is not None and lease.scraped:
@@ -180,6 +184,11 @@ class Settling:
             except Exception as error:
                 self._lost = True
                 self._run.fail(lost("closed", error))
+
+    def freeze(self) -> None:
+        """The run is cut short: what ends from now on may have been told that there is no answer."""
+        if self._run.durable and self._frozen is None:
+            self._frozen = dict(self._finished())
 
     async def begin(self) -> None:
         """With a job: the sinks' first tokens, so that a crash before the first flush is taken back too."""
