@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamcrawl.frontier.seen import Seen
+from streamcrawl.frontier.seen import Seen, delete
 from streamcrawl.frontier.store import Store
 
 JUMP = 10.0
@@ -18,8 +18,7 @@ def opened_seen(directory: Path, store: Store) -> Seen:
     try:
         seen = Seen(directory / "seen", memory=0)
     except ValueError:  # damaged: they are made anew of the tables
-        for file in directory.glob("seen.*"):
-            file.unlink()
+        delete(directory / "seen")
         seen, mark = Seen(directory / "seen", memory=0), 0
     if (boot is None or store.meta("boot") != boot) and not store.meta("closed", False):
         mark = 0  # after a power cut the files may lack what the tables have
