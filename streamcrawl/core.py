@@ -33,6 +33,10 @@ Errback: TypeAlias = Callable[..., Any]
 """Takes a Failed or a Dropped; gives what a Callback gives."""
 
 
+CacheMode: TypeAlias = Literal["default", "no-store", "reload", "no-cache", "force-cache", "only-if-cached"]
+"""What a request wants of the `http_cache` layer, as the Fetch standard has it (§2.2.5, "cache mode")."""
+
+
 class RequestOptions(TypedDict, total=False):
     """What `Request`, `follow` and `follow_all` take by keyword."""
 
@@ -54,6 +58,13 @@ class RequestOptions(TypedDict, total=False):
     max_size: int | None
     stream: bool
     statuses: Collection[int] | Literal["any"]
+    cookiejar: str | None
+    cache: CacheMode
+    proxy: str | None
+    reach: tuple[str, ...] | None
+    max_retries: int | None
+    max_redirects: int | None
+    skip: tuple[str, ...]
 
 
 class _Addressed(msgspec.Struct, frozen=True, eq=False):
@@ -83,9 +94,19 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
         max_size: Bytes of body, decoded; None: as `fetch` has it.
         stream: The Response's body is read while it comes.
         statuses: Statuses outside 200-299 that the callback wants, or "any".
+        cookiejar: The name of the jar that its cookies are of; the links of a page have the page's. None: the one jar.
+            The same URL with another jar is another page.
+        cache: What it wants of the `http_cache` layer.
+        proxy: URL of the proxy that it goes through, credentials included; "": none; None: as the layers have it.
+        reach: Networks beyond the public ones that it may connect to, such as "10.0.0.0/8", or "any"; (): none;
+            None: as `fetch` has it.
+        max_retries: Repeats after the first try; None: as the `retry` layer has it.
+        max_redirects: Hops that it may take, 0: its redirects are not followed; None: as the `redirect` layer has it.
+        skip: Names of layers that leave it and its outcome alone, such as "robots_txt".
         depth: Links between the start and this request.
         attempt: How often it was sent before.
         via: URLs that redirected here, the oldest first.
+        via_reasons: Why each of them did: "301", "meta refresh", …
         referrer: Sent as Referer, unless `headers` has one.
         site: Host of the start request that it descends from.
         start: Whether it came from the crawl's start.
@@ -111,9 +132,17 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
     max_size: int | None = None
     stream: bool = False
     statuses: Collection[int] | Literal["any"] = ()
+    cookiejar: str | None = None
+    cache: CacheMode = "default"
+    proxy: str | None = None
+    reach: tuple[str, ...] | None = None
+    max_retries: int | None = None
+    max_redirects: int | None = None
+    skip: tuple[str, ...] = ()
     depth: int = 0
     attempt: int = 0
     via: tuple[str, ...] = ()
+    via_reasons: tuple[str, ...] = ()
     referrer: str | None = None
     site: str = ""
     start: bool = False
@@ -214,8 +243,26 @@ class Hosts(Protocol):
     def slow_down(self, host: str, seconds: float) -> None:
         """Send nothing to the host for so long."""
 
-    def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
-        """From now on: seconds between two requests (never less than the crawl was told), and requests at once."""
+    def set_rate(
+        self,
+        host: str,
+        *,
+        delay: float | None = None,
+        concurrency: int | None = None,
+        jitter: float | None = None,
+        by: str = "",
+    ) -> None:
+        """From now on, as far as `by` has a say: what it said before of the host no longer counts.
+
+        What the crawl was told and what others say holds as well: the longest delay, the fewest requests at once.
+
+        Args:
+            host: A Host, or the name of a slot.
+            delay: Seconds between two requests.
+            concurrency: Requests at once; 1 or more.
+            jitter: Share of the delay that each wait differs by at random, 0 to 1.
+            by: Who says it, such as "robots_txt".
+        """
 
     def close(self, host: str) -> None:
         """Keep the host's requests in the frontier until `open`: its robots.txt is being fetched."""

@@ -229,7 +229,7 @@ class Response:
 
         Raises: InvalidURL, ValueError if the target holds no link.
         """
-        return type(self.request)(self.urljoin(_href(target)), site=self.request.site, **options)
+        return self._request(self.urljoin(_href(target)), options)
 
     def follow_all(
         self,
@@ -265,13 +265,14 @@ class Response:
 
     def _links(self, hrefs: list[str]) -> list[Request]:
         # This runs for every link of every page.
-        make, site, join = type(self.request), self.request.site, cast(Base, self._base).join
+        make, join = type(self.request), cast(Base, self._base).join
+        site, jar = self.request.site, self.request.cookiejar
         requests: list[Request] = []
         for href in hrefs:
             try:
-                requests.append(make(join(href), site=site))
+                requests.append(make(join(href), site=site, cookiejar=jar))
             except InvalidURL:
-                requests.append(make(href, site=site))
+                requests.append(make(href, site=site, cookiejar=jar))
         return requests
 
     def _link(self, href: str, options: RequestOptions) -> Request:
@@ -279,6 +280,11 @@ class Response:
             url = cast(Base, self._base).join(href)
         except InvalidURL:
             url = href
+        return self._request(url, options)
+
+    def _request(self, url: str, options: RequestOptions) -> Request:
+        if "cookiejar" not in options:
+            options = {**options, "cookiejar": self.request.cookiejar}
         return type(self.request)(url, site=self.request.site, **options)
 
     def __repr__(self) -> str:

@@ -45,8 +45,8 @@ class Door:
         """Whether a link leads to what was seen; it is counted then. This runs for every link of every page."""
         if request.method != "GET" or request.dont_filter or request.body or request.fingerprint_headers:
             return False
-        if request.errback is not None:
-            return False  # it may hear of it: asked with everything else
+        if request.errback is not None or request.cookiejar is not None:
+            return False  # it may hear of it, or is another page: asked with everything else
         url = request.url
         if url not in self._recent or request.keep_fragments:
             try:

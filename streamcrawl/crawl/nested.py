@@ -67,7 +67,13 @@ class Nested:
         run = self._run
         run.counts.offered.nested += 1
         try:
-            request = request.replace(url=normalize(request.url), lease=None, callback=None, errback=None)
+            request = request.replace(
+                url=normalize(request.url),
+                site=request.site or ("" if parent is None else parent.request.site),
+                lease=None,
+                callback=None,
+                errback=None,
+            )
         except InvalidURL as error:
             return Failed(request, error)
         lease = Lease(self.next_id(), request, request.slot or host_of(request.url), lambda lease: None)

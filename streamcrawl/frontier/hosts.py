@@ -200,7 +200,15 @@ class HostTable:
         self._keep(state)
         self.refresh(state)
 
-    def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
+    def set_rate(
+        self,
+        host: str,
+        *,
+        delay: float | None = None,
+        concurrency: int | None = None,
+        jitter: float | None = None,
+        by: str = "",
+    ) -> None:
         state = self.host(host)
         self.now = self.monotonic()
         if delay is not None:

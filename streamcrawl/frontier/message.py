@@ -1,13 +1,15 @@
 """How a job stores a request: safe to read, small, and told from a damaged one.
 
     byte 0       FORMAT
-    bytes 1-4    which fields follow: a bit for each place in FIELDS
-    from byte 5  a msgpack array of their values, in the order of FIELDS
+    bytes 1-8    which fields follow: a bit for each place in FIELDS
+    from byte 9  a msgpack array of their values, in the order of FIELDS
     last 4       CRC-32 of all bytes before
 
 Numbers are little-endian. Only fields that differ from the defaults of Request are there. Every format keeps the first
-byte and the checksum. Functions are stored by name: "c" and "e" are the callback and the errback of scrape(), "c.name"
-is a method of the object that scrape()'s callback is a method of, "module:qualname" is what a module has.
+byte and the checksum; format 1, which is read too, has four bytes of bits.
+
+Functions are stored by name: "c" and "e" are the callback and the errback of scrape(), "c.name" is a method of the
+object that scrape()'s callback is a method of, "module:qualname" is what a module has.
 """
 
 from __future__ import annotations
@@ -32,13 +34,14 @@ from streamcrawl.frontier.values import loaded, stored, stored_dict
 from streamcrawl.headers import Headers
 from streamcrawl.transport.body import shown
 
-FORMAT = 1
+FORMAT = 2
 
 _NAMED = "give a function at module level, or a method of the object whose method scrape() calls"
 _KEPT = 4096  # names and functions remembered
 _MARKS = {"c": "callback", "e": "errback"}
 
-_head = struct.Struct("<BI")
+_head = struct.Struct("<BQ")
+_heads = {1: struct.Struct("<BI"), FORMAT: _head}
 _tail = struct.Struct("<I")
 _RESIDUE = crc32(_tail.pack(crc32(b"")))  # the CRC-32 of anything that ends with its own
 _pack = Encoder().encode
@@ -165,6 +168,14 @@ FIELDS = (
     Field("max_size", int, _NUMBER, _number),
     Field("stream", bool, bool, _flag),
     Field("statuses", None, Any, _statuses, _checked(Collection)),
+    Field("cookiejar", str, str, _text),
+    Field("cache", str, str, _text),
+    Field("proxy", str, str, _text),
+    Field("reach", None, tuple[str, ...], _texts),
+    Field("max_retries", int, _NUMBER, _number),
+    Field("max_redirects", int, _NUMBER, _number),
+    Field("skip", None, tuple[str, ...], _texts),
+    Field("via_reasons", None, tuple[str, ...], _texts),
 )
 _USUAL = 9  # fields, from the first, that an ordinary link may have
 
@@ -193,6 +204,8 @@ _rest_defaults = tuple(_DEFAULTS[name] for name in _rest_names)
 class _Layout:
     """Which fields a message has."""
 
+    start: int
+    """Where the values begin."""
     bits: int
     names: tuple[str, ...]
     loads: tuple[tuple[str, Callable[[Messages, Any], Any]], ...]
@@ -201,10 +214,11 @@ class _Layout:
 
 @lru_cache(maxsize=512)
 def _layout(head: bytes) -> _Layout:
-    version, bits = _head.unpack(head)
-    if version != FORMAT:
+    version = head[0]
+    if version not in _heads:
         raise JobError(f"a stored request is of format {version}, and this version of streamcrawl reads {FORMAT}")
-    unknown = [str(place) for place in range(len(FIELDS), 32) if bits >> place & 1]
+    _, bits = _heads[version].unpack(head)
+    unknown = [str(place) for place in range(len(FIELDS), 64) if bits >> place & 1]
     if unknown:
         raise JobError(
             f"a stored request has fields that this version of streamcrawl does not know: {', '.join(unknown)}"
@@ -216,7 +230,7 @@ def _layout(head: bytes) -> _Layout:
     loads = tuple((field.name, field.load) for field in fields if field.load is not None)
     shape: Any = tuple.__class_getitem__(tuple(field.read for field in fields))
     read = Decoder(shape, ext_hook=loaded).decode
-    return _Layout(bits, names, loads, read)
+    return _Layout(len(head), bits, names, loads, read)
 
 
 # ---- messages
@@ -229,10 +243,11 @@ def _seal(bits: int, values: list[Any]) -> bytes:
 
 def _opened(data: bytes) -> _Layout:
     """Raises: JobError if the message is damaged, or a later version's."""
-    if crc32(data) != _RESIDUE or len(data) < 10:
+    head = _heads.get(data[0], _head) if data else _head
+    if crc32(data) != _RESIDUE or len(data) < head.size + 5:
         _damaged(data, "its checksum does not fit")
     try:
-        return _layout(data[:5])
+        return _layout(data[: head.size])
     except ValueError as error:
         _damaged(data, error)
 
@@ -249,7 +264,7 @@ _unpack_url = Decoder(str).decode
 def _parts(data: bytes) -> tuple[_Layout, list[msgspec.Raw]]:
     layout = _opened(data)
     try:
-        raws = _raws(data[5:-4])
+        raws = _raws(data[layout.start : -4])
     except (msgspec.MsgspecError, RecursionError) as error:
         _damaged(data, error)
     if len(raws) != len(layout.names):
@@ -334,7 +349,7 @@ class Messages:
         """
         layout = _opened(data)
         try:
-            fields = dict(zip(layout.names, layout.read(data[5:-4]), strict=True))
+            fields = dict(zip(layout.names, layout.read(data[layout.start : -4]), strict=True))
             for name, load in layout.loads:
                 fields[name] = load(self, fields[name])
         except Gone as gone:

@@ -62,7 +62,8 @@ def layer(name: str, make: Callable[[Run], Hooks]) -> NamedLayer:
     """Build a Layer from a function that makes its hooks for one run.
 
     A hook may be a plain function (the fast way) or give an awaitable. What it raises becomes the element's outcome:
-    `Drop` a Dropped, anything else a Failed that names the layer. Requests that carry an answer pass `down` untouched.
+    `Drop` a Dropped, anything else a Failed that names the layer. Requests that carry an answer pass `down` untouched,
+    and those that name the layer in `skip` pass it both ways.
     """
     return NamedLayer(name, make)
 
@@ -140,7 +141,7 @@ class _Passing:
         )
 
     def _on_request(self, request: Request) -> None:
-        if request.answer is not None:
+        if request.answer is not None or (request.skip and self._name in request.skip):
             self._lower.on_next(request)
             return
         try:
@@ -155,6 +156,10 @@ class _Passing:
             self._later(result, request)
 
     def on_outcome(self, outcome: Outcome) -> None:
+        skip = outcome.request.skip
+        if skip and self._name in skip:
+            self._upper.on_next(outcome)
+            return
         try:
             result = cast(Up, self.up)(outcome)
         except Exception as error:

@@ -31,7 +31,15 @@ class LocalHosts:
     def slow_down(self, host: str, seconds: float) -> None:
         self.not_before[host] = max(self.not_before.get(host, 0.0), self._run.monotonic() + seconds)
 
-    def set_rate(self, host: str, *, delay: float | None = None, concurrency: int | None = None) -> None:
+    def set_rate(
+        self,
+        host: str,
+        *,
+        delay: float | None = None,
+        concurrency: int | None = None,
+        jitter: float | None = None,
+        by: str = "",
+    ) -> None:
         """Kept for what it says only: a stage used alone has one bound, its concurrency."""
 
     def close(self, host: str) -> None:

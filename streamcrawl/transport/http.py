@@ -38,6 +38,7 @@ from streamcrawl.response import Response
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
 from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
 from streamcrawl.transport.pool import IDLE_SECONDS, PooledResponse, make_session
+from streamcrawl.transport.reach import ANY, Reaching
 from streamcrawl.urls import host_of, hostname_of, without_fragment
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class HttpTransport:
         self._run = run
         self._transport = open_transport(wire)
         self._user_agent = (b"User-Agent", wire.user_agent.encode("ascii"))
+        self._reaching = Reaching(run)
         self._streams: set[StreamedBody] = set()
 
     async def __call__(self, request: Request) -> Response:
@@ -112,7 +114,8 @@ class HttpTransport:
         except ValueError as error:
             raise FetchError(f"{shown(request.url)}: the request cannot be sent: {one_line(error)}") from error
         stream = httpx.ByteStream(request.body) if request.body else NO_BODY
-        outgoing = httpx.Request(request.method, NO_URL, headers=fields, stream=stream)
+        extensions = {"reach": self._reaching.of(request), "proxy": request.proxy}
+        outgoing = httpx.Request(request.method, NO_URL, headers=fields, stream=stream, extensions=extensions)
         outgoing.url = UnparsedURL(url)
         return outgoing
 
@@ -224,13 +227,15 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, verify: bool | ssl.SSLContext = True) -> None:
         self._verify = verify
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[tuple[str, ...], aiohttp.ClientSession] = {}
+        """By reach: a connection that one request may use is not lent to another that may not."""
         self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        session = self._session
+        reach: tuple[str, ...] = request.extensions.get("reach", ANY)
+        session = self._sessions.get(reach)
         if session is None:
-            session = self._session = make_session()
+            session = self._sessions[reach] = make_session(reach)
         content, url = request.read(), str(request.url)
         response = await session.request(
             request.method,
@@ -255,8 +260,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
         return self._tls
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
 
 class PooledStream(httpx.AsyncByteStream):

@@ -68,7 +68,7 @@ def retrieved(closed: asyncio.Future[None]) -> None:
         closed.exception()
 
 
-def make_connector() -> aiohttp.TCPConnector:
+def make_connector(reach: tuple[str, ...]) -> aiohttp.TCPConnector:
     """The pool of connections. How many there are at once is the frontier's business, so it has no limit of its own.
 
     Which addresses may be connected to is decided here: by the resolver.
@@ -82,10 +82,10 @@ def make_connector() -> aiohttp.TCPConnector:
     )
 
 
-def make_session() -> aiohttp.ClientSession:
+def make_session(reach: tuple[str, ...]) -> aiohttp.ClientSession:
     """A session that sends what it is given: no cookies, proxies, timeouts, decoding or fields of its own."""
     return aiohttp.ClientSession(
-        connector=make_connector(),
+        connector=make_connector(reach),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

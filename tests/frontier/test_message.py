@@ -115,8 +115,11 @@ def sealed(content: bytes) -> bytes:
     return content + pack("<I", crc32(content))
 
 
-def message(places: list[int], values: list[Any], version: int = 1) -> bytes:
-    return sealed(pack("<BI", version, sum(1 << place for place in places)) + msgspec.msgpack.encode(values))
+def message(places: list[int], values: list[Any], version: int = 2) -> bytes:
+    return sealed(
+        pack("<BI" if version == 1 else "<BQ", version, sum(1 << place for place in places))
+        + msgspec.msgpack.encode(values)
+    )
 
 
 def alike(one: object, other: object) -> bool:
@@ -209,6 +212,14 @@ fields_of_requests: dict[str, st.SearchStrategy[Any]] = {
     "referrer": st.none() | text,
     "site": text,
     "start": st.booleans(),
+    "cookiejar": st.none() | text,
+    "cache": st.sampled_from(["default", "no-store", "reload", "only-if-cached"]),
+    "proxy": st.none() | text,
+    "reach": st.none() | st.lists(text, max_size=3).map(tuple),
+    "max_retries": st.none() | st.integers(0, 2**40),
+    "max_redirects": st.none() | st.integers(0, 2**40),
+    "skip": st.lists(text, max_size=3).map(tuple),
+    "via_reasons": st.lists(text, max_size=3).map(tuple),
 }
 
 
@@ -287,7 +298,7 @@ def test_a_lease_is_never_stored() -> None:
 def test_what_is_empty_costs_nothing() -> None:
     empty = Request(URL, meta={}, cb_kwargs={}, cookies={}, headers=Headers(), body=b"", via=(), method="G" + "ET")
     assert plain.encode(empty) == plain.encode(Request(URL))
-    assert len(plain.encode(empty)) == len(URL) + 5 + 2 + 4
+    assert len(plain.encode(empty)) == len(URL) + 9 + 2 + 4
 
 
 def test_a_deep_value_is_stored_to_a_bound() -> None:
@@ -344,8 +355,16 @@ EVERY_FIELD = Request(
     max_size=1000,
     stream=True,
     statuses=(404, 410),
+    cookiejar="second",
+    cache="no-store",
+    proxy="http://proxy.test:8080",
+    reach=("10.0.0.0/8",),
+    max_retries=5,
+    max_redirects=3,
+    skip=("robots_txt",),
+    via_reasons=("301",),
 )
-GOLDEN = bytes.fromhex(
+GOLDEN_1 = bytes.fromhex(
     "01ffffff01dc0019af687474703a2f2f782e746573742f61ad687474703a2f2f782e7465737403ae687474703a2f2f782e746573742fa8"
     "632e64657461696cc8013f0e929da5706c61696ec7070191a57475706c65a3696e74a474657874a57a6f6e6564a66f6666736574a46461"
     "7465a474696d65a974696d6564656c7461a7646563696d616ca475756964a4656e756da572616e67659d97c0c3ffcb3ff8000000000000"
@@ -357,7 +376,20 @@ GOLDEN = bytes.fromhex(
     "a141a16292a161a163c403713d3181a16ba176a4736c6f77c391a6616363657074cb403e000000000000cd03e8c3c7070192cd0194cd01"
     "9a8538c6f3"
 )
-GOLDEN_LINK = b"\x01\x97\x00\x00\x00\x95\xafhttp://x.test/a\xadhttp://x.test\x01\xa1c\xa1ejN\xdc?"
+GOLDEN = bytes.fromhex(
+    "02ffffffff01000000dc0021af687474703a2f2f782e746573742f61ad687474703a2f2f782e7465737403ae687474703a2f2f782e7465"
+    "73742fa8632e64657461696cc8013f0e929da5706c61696ec7070191a57475706c65a3696e74a474657874a57a6f6e6564a66f66667365"
+    "74a464617465a474696d65a974696d6564656c7461a7646563696d616ca475756964a4656e756da572616e67659d97c0c3ffcb3ff80000"
+    "00000000a2c3a9c4016281a16bcfffffffffffffffffc70d0192d60293010203c7030391a166c70904c00000000000000000c70305eda0"
+    "bdc7210693ba323032342d31302d32375430323a33303a30352e30303030303601a3555443c71f0693b3323032342d30312d3032543030"
+    "3a30303a303000cf00000001ad274800c70a07323032342d30322d3239c70c0893a830313a30323a303300c0d60993ff0203d60a312e35"
+    "30d80b00000000000000000000000000000005c7140c92af687474703a48545450537461747573cd019ac70f0d9301c709040200000000"
+    "000000000381a16e01aa6d6174683a666c6f6f72c30291b1687474703a2f2f782e746573742f6f6c64cb3ff8000000000000fec3a4504f"
+    "53549292a141a16292a161a163c403713d3181a16ba176a4736c6f77c391a6616363657074cb403e000000000000cd03e8c3c7070192cd"
+    "0194cd019aa67365636f6e64a86e6f2d73746f7265b6687474703a2f2f70726f78792e746573743a3830383091aa31302e302e302e302f"
+    "38050391aa726f626f74735f74787491a3333031cdc94d34"
+)
+GOLDEN_LINK = b"\x02\x97\x00\x00\x00\x00\x00\x00\x00\x95\xafhttp://x.test/a\xadhttp://x.test\x01\xa1c\xa1e\xd14D\xf0"
 
 
 def test_the_format_does_not_change_unnoticed() -> None:
@@ -370,6 +402,17 @@ def test_the_format_does_not_change_unnoticed() -> None:
         assert getattr(back, field.name) != getattr(Request("about:blank"), field.name), "this test has every field"
     link = Request(URL, callback=shop.parse, errback=failed, site="http://x.test", depth=1)
     assert messages.encode(link) == GOLDEN_LINK
+
+
+def test_the_first_format_is_read() -> None:
+    back = Messages(shop.parse, failed).decode(GOLDEN_1)
+    for field in FIELDS[:25]:
+        assert alike(getattr(back, field.name), getattr(EVERY_FIELD, field.name)), field.name
+    for field in FIELDS[25:]:
+        assert getattr(back, field.name) == getattr(Request("about:blank"), field.name), field.name
+    assert url_of(GOLDEN_1) == EVERY_FIELD.url
+    messages = Messages(shop.parse, failed)
+    assert untried(GOLDEN_1) == messages.encode(messages.decode(untried(GOLDEN_1)))
 
 
 # ---- functions
@@ -711,8 +754,8 @@ def test_a_name_in_garbage_imports_nothing() -> None:
 
 
 MISUNDERSTOOD: list[tuple[bytes, str]] = [
-    (message([0], [URL], version=2), "is of format 2, and this version of streamcrawl reads 1"),
-    (message([0, 26, 31], [URL, 1, 2]), "has fields that this version of streamcrawl does not know: 26, 31"),
+    (message([0], [URL], version=3), "is of format 3, and this version of streamcrawl reads 2"),
+    (message([0, 40, 63], [URL, 1, 2]), "has fields that this version of streamcrawl does not know: 40, 63"),
     (message([2], [3]), "is damaged: no URL"),
     (message([0, 2], [URL]), "is damaged: "),
     (message([0], [URL, 3]), "is damaged: "),
