@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
+from pathlib import Path
 from random import Random
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
@@ -376,6 +377,10 @@ class Run(Protocol):
 
     def token(self, sink: str) -> Any:
         """What the last flush of the sink of this name gave before the job was stopped; None: nothing."""
+        ...
+
+    def spool(self, name: str) -> Path | None:
+        """How the names of files begin that the job keeps for the sink of this name; None without a job."""
         ...
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:

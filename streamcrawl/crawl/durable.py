@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from streamcrawl.crawl.wiring import Pipe
 from streamcrawl.errors import FlowError, JobError
 from streamcrawl.events import Notice
-from streamcrawl.frontier.job import JobLock
+from streamcrawl.frontier.job import JobLock, spool_of
 from streamcrawl.streams.declared import Declared, Operator, declared
 from streamcrawl.streams.naming import name_of
 
@@ -90,6 +90,10 @@ class Durable:
     def token(self, sink: str) -> Any:
         """What the sink of this name gave last."""
         return self._tokens.get(sink)
+
+    def spool(self, name: str) -> Path:
+        """How the names of files begin that the job keeps for the sink of this name."""
+        return spool_of(self._directory, name)
 
     def begun(self) -> None:
         """The pipe is there: tell of sinks that the job has a token of, and the pipe has no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, MutableMapping
 from contextvars import copy_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reactivex import Observable
@@ -220,6 +221,9 @@ class Run(RunContext):
 
     def token(self, sink: str) -> Any:
         return None if self.job is None else self.job.token(sink)
+
+    def spool(self, name: str) -> Path | None:
+        return None if self.job is None else self.job.spool(name)
 
     def lost(self, error: Exception, lease: Lease | None) -> None:
         """The frontier could not take a request in: the page that it came from is not settled."""

@@ -27,7 +27,7 @@ FULL = 1024 * 1024
 class OpenFeed:
     """Takes items for a feed, and holds at most `BUFFER` bytes of them until the next write or `flush`."""
 
-    __slots__ = ("_durable", "_format", "_name", "_output", "_parts", "_record", "_run", "_waiting")
+    __slots__ = ("_durable", "_format", "_name", "_output", "_parts", "_record", "_run", "_size", "_waiting")
 
     def __init__(self, name: str, run: Run, format_: Format, output: Output, *, durable: bool = False) -> None:
         self._name = name
@@ -38,6 +38,7 @@ class OpenFeed:
         self._durable = durable
         self._parts: list[bytes] = []
         self._waiting = 0
+        self._size = output.offset or 0
 
     def accept(self, item: Item, item_id: ItemId) -> None:
         """Take an item, or a list of them.
@@ -78,6 +79,7 @@ class OpenFeed:
     def _append(self, record: bytes) -> None:
         self._parts.append(record)
         self._waiting += len(record)
+        self._size += len(record)
 
     def _write(self) -> Output:
         output = self._output
@@ -91,6 +93,11 @@ class OpenFeed:
             self._parts.clear()
             self._waiting = 0
         return output
+
+    @property
+    def size(self) -> int:
+        """Bytes of records that it has, written or waiting."""
+        return self._size
 
     async def flush(self) -> int | None:
         """Hand everything to the system; to the disk, if the feed is durable.

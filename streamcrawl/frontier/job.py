@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import weakref
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ LOCK = "lock"
 
 _STORED = re.compile(rf"{re.escape(STORE)}(-wal|-shm|-journal)?")
 _SEEN = re.compile(r"seen\.\d+")
+_SPOOLED = re.compile(r"sink\.[0-9a-f]{16}\..+")
 _HOLDER = re.compile(r"(\d+) (\S+)\n?")
 
 TRIES = 20
@@ -137,6 +139,11 @@ def reset(directory: str | os.PathLike[str]) -> tuple[str, ...]:
     return left
 
 
+def spool_of(directory: Path, name: str) -> Path:
+    """How the names of the files begin that the job keeps for the sink of this name; a dot and more follow."""
+    return directory / f"sink.{blake2b(name.encode(), digest_size=8).hexdigest()}"
+
+
 def is_job(directory: str | os.PathLike[str]) -> bool:
     """Whether a job was begun in `directory`."""
     return (Path(directory) / STORE).is_file()
@@ -180,7 +187,7 @@ def _own(directory: Path) -> list[Path]:
 
 
 def _is_own(name: str) -> bool:
-    return bool(_STORED.fullmatch(name) or _SEEN.fullmatch(name))
+    return any(pattern.fullmatch(name) for pattern in (_STORED, _SEEN, _SPOOLED))
 
 
 def _foreign(directory: Path) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -75,6 +76,9 @@ class RunContext:
         return name if self._named[name] == 1 else f"{name} ({self._named[name]})"
 
     def token(self, sink: str) -> Any:
+        return None
+
+    def spool(self, name: str) -> Path | None:
         return None
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:

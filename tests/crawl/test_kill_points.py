@@ -108,7 +108,10 @@ def pipe(seed: int) -> list[Any]:
     ]
     random.shuffle(middle)
     middle = middle[: random.randrange(len(middle) + 1)]
-    for feed in (ops.feed("a.jsonl"), ops.feed("b.csv", fields=("page", "k", "part"))):
+    parts = {"part_items": random.choice((5, 40))} if random.random() < 0.7 else {"part_seconds": 3.0}
+    kind = random.choice(("jsonl", "json", "csv"))
+    in_parts = ops.feed(f"parts-{{part:03}}.{kind}", fields=("page", "k", "part"), **parts)
+    for feed in (ops.feed("a.jsonl"), ops.feed("b.csv", fields=("page", "k", "part")), in_parts):
         middle.insert(random.randrange(len(middle) + 1), feed)
     if random.random() < 0.5:
         middle.append(ops.batch(random.choice((2, 7)), random.choice((None, 1.0))))
@@ -128,11 +131,26 @@ def results(directory: Path) -> dict[str, Counter[str]]:
     with (directory / "b.csv").open(newline="") as file:
         rows = Counter(map(repr, csv.reader(file)))
     whole = json.loads((directory / "c.json").read_text())
+    parts = sorted(path for path in directory.glob("parts-*") if path.suffix != ".part")
+    assert [path.stem for path in parts] == [f"parts-{n:03}" for n in range(1, len(parts) + 1)]
     return {
+        "parts": Counter(record for path in parts for record in records(path)),
         "jsonl": Counter((directory / "a.jsonl").read_text().splitlines()),
         "csv": rows,
         "json": Counter(json.dumps(item, sort_keys=True) for item in whole),
     }
+
+
+def records(path: Path) -> list[str]:
+    """The records of a part: each is a whole file of its format."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            names, *rows = csv.reader(file)
+        assert names == ["page", "k", "part"]
+        return [repr(row) for row in rows]
+    if path.suffix == ".json":
+        return [json.dumps(item) for item in json.loads(path.read_text())]
+    return path.read_text().splitlines()
 
 
 def killed_at(seed: int, directory: Path, moments: list[float], copies: Path, chance: int = 0) -> int:
@@ -182,6 +200,7 @@ def test_what_was_killed_goes_on_to_the_same_result(seed: int, tmp_path: Path) -
     copies = killed_at(seed, undisturbed, moments, tmp_path)
     whole = results(undisturbed)
     assert sum(whole["jsonl"].values()) > 100
+    assert sum(whole["parts"].values()) > 100
     assert copies
     for n in range(copies):
         directory, further = tmp_path / str(n), tmp_path / f"{n}-further"

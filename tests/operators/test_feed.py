@@ -390,8 +390,6 @@ def test_two_names_of_one_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"uri": "s3://bucket/items.jsonl"}, "s3: is not written to yet, a later version brings it"),
-        ({"uri": "s3://bucket/items", "format": "csv"}, "s3: is not written to yet"),
         ({"uri": "items.xml"}, "no format for the extension '.xml'"),
         ({"uri": "items"}, "no format for the extension ''"),
         ({"uri": ""}, "a path is needed"),
