@@ -233,9 +233,8 @@ ScrapeLayer: TypeAlias = Callable[[Scraper], Scraper]
 Fetch: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Brings one Response, or raises a FetchError. No layers, no politeness: the wire."""
 
-StartSource: TypeAlias = (
-    "str | Request | Iterable[str | Request] | AsyncIterable[str | Request] | Observable[str | Request]"
-)
+StartSource: TypeAlias = "str | Request | Iterable[Any] | AsyncIterable[Any] | Observable[Any]"
+"""Where a crawl starts: a URL, a Request, or what gives these, and items beside them."""
 
 
 class Hosts(Protocol):
@@ -412,6 +411,10 @@ class Run(Protocol):
 
     def on_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` each time that the last full queue has room again."""
+        ...
+
+    def on_start(self, take: Callable[[Any], None]) -> None:
+        """From now on give what the crawl's start brings to `take`, the scraper, so that its layers see it."""
         ...
 
     def refused(self, outcome: Failed | Dropped) -> None:

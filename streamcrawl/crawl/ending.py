@@ -94,7 +94,7 @@ class Ending:
         run, job = self._run, self._run.job
         assert job is not None
         try:
-            done = run.subscribed and run.error is None and run.begin.exhausted
+            done = run.subscribed and run.error is None and run.begin.exhausted and not run.begin.owed
             if done and not run.frontier.waiting and not run.frontier.leased:
                 job.finished()
             job.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reactivex import Observable
 
+from streamcrawl import core
 from streamcrawl.core import (
     LEASE,
     RUN,
@@ -231,13 +232,19 @@ class Run(RunContext):
             lease.cut = True
         self.fail(error)
 
-    def _take_start(self, request: Request) -> None:
-        self.door.start(request)
-        if self.error is None:
-            self.frontier.taken += 1
+    def _take_start(self, element: Any) -> None:
+        if self.starting is not None:
+            self.starting(element)
+        elif isinstance(element, Request):
+            self.door.start(element)
+        else:
+            self._scraped(element)
 
     def refused(self, outcome: Failed | Dropped) -> None:
-        self.counts.offered.links += 1
+        if isinstance(self.page, core.Start):
+            self.counts.offered.start += 1
+        else:
+            self.counts.offered.links += 1
         if isinstance(outcome, Failed):
             self.door.failed(outcome)
         else:
@@ -333,6 +340,9 @@ class Run(RunContext):
             self._done(output)
         elif isinstance(output, Request):
             page = self.page
+            if isinstance(page, core.Start):
+                self.door.start(output)
+                return
             lease = self.extent.leases[0] if self.extent is not None else None
             base = 0 if isinstance(page, Response) else ERRBACK
             self.door.link(output, page.request if page is not None else output, lease, base)
@@ -441,7 +451,8 @@ class Run(RunContext):
         return self.summary
 
     async def _crawl(self) -> None:
-        self.begin.skip = self.frontier.taken
+        if self.durable:
+            self.begin.load()
         self.counts.offered.resumed = self.frontier.waiting
         self._wires = subscribe(self.crawl.pipes, self, self, self._end)
         if self.job is not None and self.error is None:

@@ -61,7 +61,7 @@ class Settling:
             if lease.scraped:
                 self._cut.append(lease)
         elif not run.sinks or not lease.scraped:
-            run.frontier.settle(lease)  # nothing of it waits for a flush
+            self._settle(lease)  # nothing of it waits for a flush
             if not run.durable:
                 return
         else:
@@ -69,6 +69,12 @@ class Settling:
             if len(self._accepted) == SOON:
                 self._begin()
         self.stir()
+
+    def _settle(self, lease: Lease) -> None:
+        if lease.id:
+            self._run.frontier.settle(lease)
+        else:
+            self._run.begin.safe(lease)
 
     def stir(self) -> None:
         """There is something to be flushed or committed, before long."""
@@ -124,7 +130,7 @@ class Settling:
             return
         if not run.durable:
             for lease in safe:
-                run.frontier.settle(lease)
+                self._settle(lease)
             return
         try:
             self._commit(safe, tokens, finished)
@@ -157,7 +163,8 @@ class Settling:
             progress.partial.setdefault(ordinal, set()).add((sink, number))
         frontier.keep(tokens, [(lease.id, _record(lease, snapshot)) for lease, snapshot in finished.items()])
         for lease in safe:
-            frontier.settle(lease)
+            self._settle(lease)
+        self._run.begin.note()
         # A page whose callback broke off may be asked for again when it is mended: it goes on after what it gave.
         broken = [lease for lease in safe if lease.verdict == "failed" and lease.progress is not None]
         records = [(each.id, _record(each, _snapshot(progress_of(each)))) for each in broken if each.scraped]

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import Request, StartSource
+from streamcrawl.core import Extent, Lease, Request, StartSource
 from streamcrawl.errors import FlowError
+from streamcrawl.items import is_item
+from streamcrawl.streams.scraper import START
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
@@ -25,19 +27,23 @@ TURN = 64
 class Start:
     """Where start requests come from: a URL, a Request, an iterable, an async iterable or an Observable.
 
-    An Observable cannot be asked to wait; what it emits goes to the frontier, which does.
+    They may give items too, which go into the pipe at once. An Observable cannot be asked to wait; what it emits goes
+    to the frontier, which does.
     """
 
-    def __init__(
-        self, source: StartSource, run: Run, take: Callable[[Request], None], moved: Callable[[], None]
-    ) -> None:
+    def __init__(self, source: StartSource, run: Run, take: Callable[[Any], None], moved: Callable[[], None]) -> None:
         self._run = run
         self._moved = moved
         self._take = take
         self.exhausted = False
-        self.skip = 0
+        self._skip = 0
         """Elements that a job has taken before."""
+        self._again: frozenset[int] = frozenset()
+        """Of these, the items that were not safe when it stopped."""
+        self.owed: set[int] = set()
+        """Items that are not safe yet, by their place in the start."""
         self.taken = 0
+        self._gives_items = False
         self._ahead = run.crawl.options.concurrency
         self._host = ""
         self._hosts_differ = False
@@ -82,7 +88,9 @@ class Start:
     @property
     def can_pull(self) -> bool:
         """Whether asking may bring something."""
-        return not self.exhausted and self._pulling is None and (self._iterator is not None or self._async is not None)
+        if self.exhausted or self._pulling is not None or (self._gives_items and self._run.congestion):
+            return False
+        return self._iterator is not None or self._async is not None
 
     @property
     def may_move(self) -> bool:
@@ -146,20 +154,63 @@ class Start:
         if self._closed:
             return
         self.taken += 1
-        if self.taken <= self.skip:
+        if self.taken <= self._skip and self.taken not in self._again:
             self._moved()
             return
         if isinstance(element, str):
             element = Request(element)
-        if not isinstance(element, Request):
-            self._failed(TypeError(f"it gave {element!r}, a {type(element).__name__}, and neither a URL nor a Request"))
+        if isinstance(element, Request):
+            self._request(element)
+        elif is_item(element):
+            self._item(element)
+        else:
+            kind = type(element).__name__
+            self._failed(TypeError(f"it gave {element!r}, a {kind}, and neither a URL nor a Request nor an item"))
             return
+        if self._run.error is None and self.taken > self._skip:
+            self._run.frontier.taken += 1
+        self._moved()
+
+    def _request(self, element: Request) -> None:
         if not self._hosts_differ:
             host = element.url.partition("://")[2].partition("/")[0]
             self._hosts_differ = bool(self._host) and host != self._host
             self._host = host
         self._take(element)
-        self._moved()
+
+    def _item(self, item: Any) -> None:
+        """An item that the start gives goes into the pipe at once, on a lease of its own."""
+        run, nth = self._run, self.taken
+        lease = Lease(0, START.request, "", run.accepted)
+        lease.base = nth
+        lease.scraped = True
+        self.owed.add(nth)
+        self._gives_items = True
+        extent = Extent((lease,), nth)
+        before, run.extent = run.extent, extent
+        extent.hold()
+        try:
+            self._take(item)
+        finally:
+            run.extent = before
+            extent.release()
+            lease.release()
+
+    def load(self) -> None:
+        """Go on where the job stopped."""
+        self._skip = self._run.frontier.taken
+        self._again = frozenset(self._run.state("start").get("owed", ()))
+        self.owed = set(self._again)
+
+    def safe(self, lease: Lease) -> None:
+        """An item that the start gave is with every sink, and flushed."""
+        self.owed.discard(lease.base)
+
+    def note(self) -> None:
+        """For the next commit: which items come again if the job is stopped then."""
+        state = self._run.state("start")
+        if self.owed or "owed" in state:
+            state["owed"] = sorted(self.owed)
 
     def _failed(self, error: Exception) -> None:
         self.exhausted = True
@@ -195,9 +246,10 @@ def checked(source: Any) -> StartSource:
         return source
     if isinstance(source, (list, tuple, set, frozenset)):
         for element in cast("Collection[Any]", source):
-            if not isinstance(element, (str, Request)):
+            if isinstance(element, (str, Request)):
+                normalize(element if isinstance(element, str) else element.url)
+            elif not is_item(element):
                 raise TypeError(f"a crawl starts from URLs and Requests, and {element!r} is neither")
-            normalize(element if isinstance(element, str) else element.url)
     elif not isinstance(source, (Observable, AsyncIterable, Iterable)):
         raise TypeError(
             f"a crawl starts from a URL, a Request, an iterable, an async iterable or an Observable, not {source!r}"

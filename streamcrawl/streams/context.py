@@ -41,6 +41,7 @@ class RunContext:
         self.enough = False
         self.durable = False
         self.cut = False
+        self.starting: Callable[[Any], None] | None = None
         self._resumes: list[Callable[[], None]] = []
         self._room = asyncio.Event()
         self._room.set()
@@ -128,6 +129,9 @@ class RunContext:
 
     def on_room(self, resume: Callable[[], None]) -> None:
         self._resumes.append(resume)
+
+    def on_start(self, take: Callable[[Any], None]) -> None:
+        self.starting = take
 
     def refused(self, outcome: Failed | Dropped) -> None:
         """Without a crawl nobody counts."""

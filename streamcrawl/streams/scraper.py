@@ -10,7 +10,20 @@ from typing import Any
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import LEASE, Callback, Done, Errback, Extent, Failed, Lease, Request, Run, ScrapeInput, Scraper
+from streamcrawl.core import (
+    LEASE,
+    Callback,
+    Done,
+    Errback,
+    Extent,
+    Failed,
+    Lease,
+    Request,
+    Run,
+    ScrapeInput,
+    Scraper,
+    Start,
+)
 from streamcrawl.errors import CallbackError, HttpError, StreamcrawlError
 from streamcrawl.items import is_item
 from streamcrawl.response import Response
@@ -22,6 +35,8 @@ from streamcrawl.streams.local import running
 TURN = 0.01
 """Seconds that one callback may keep the loop before others get a turn."""
 
+
+START = Start()
 
 ERRBACK = 1 << 40
 """The ordinal of the first output of an errback."""
@@ -76,6 +91,15 @@ class Scraping:
         finally:
             run.page = None
         self._take(page, function, result)
+
+    def start(self, element: Any) -> None:
+        """What the crawl's start brings goes through the layers like what a callback yields."""
+        run = self._run
+        run.page = START
+        try:
+            self._lower.on_next(element)
+        finally:
+            run.page = None
 
     def _take(self, page: Page, function: Callable[..., Any], result: Any) -> None:
         if result is None:
@@ -278,6 +302,7 @@ def calling(callback: Callback, errback: Errback | None = None) -> Scraper:
             run = running()
             made = Scraping(run, callback, errback, lower)
             run.on_room(made.resume)
+            run.on_start(made.start)
             return inputs.subscribe(made.on_next, lower.on_error, made.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
