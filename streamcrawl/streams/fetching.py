@@ -56,7 +56,7 @@ class _Held:
             async for chunk in self._body:
                 yield chunk
         finally:
-            self._end()
+            await self.aclose()  # whoever stops reading has done with it
 
     async def aclose(self) -> None:
         if self._over:

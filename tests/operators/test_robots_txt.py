@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -15,9 +17,9 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 from through import Spy, piped, through
 
-from streamcrawl import Crawl, robots
+from streamcrawl import Crawl, robots_gate, robots_kept
 from streamcrawl.core import Dropped, Failed, Layer, Outcome, Request, Run
-from streamcrawl.errors import ConnectError, FetchError, FetchTimeout
+from streamcrawl.errors import BodyTooLarge, ConnectError, FetchError, FetchTimeout, FlowError, TruncatedBody
 from streamcrawl.events import Notice
 from streamcrawl.headers import Headers
 from streamcrawl.operators.download import download
@@ -26,7 +28,8 @@ from streamcrawl.operators.retry import retry
 from streamcrawl.operators.robots_txt import robots_txt
 from streamcrawl.operators.scrape import scrape
 from streamcrawl.response import Response
-from streamcrawl.robots import PARSED, RobotsParsed, RobotsRules, protego_parser
+from streamcrawl.robots import PARSED, RequestRate, RobotsParsed, RobotsRules
+from streamcrawl.robots_parsers import protego_parser
 from streamcrawl.streams.layer import Hooks, layer
 from streamcrawl.testing.fake_fetch import Answer, FakeFetch, page
 from streamcrawl.testing.virtual_time import run_virtual
@@ -190,21 +193,107 @@ def test_whose_rules_hold(argument: str | None, header: str | None, forbidden: s
         ("Crawl-delay: 5", 0.0, []),
         ("Crawl-delay: 0", 60.0, []),
         ("Crawl-delay: soon", 60.0, []),
+        ("Request-rate: 1/5", 60.0, [5.0]),
+        ("Request-rate: 10/1m", 60.0, [6.0]),
+        ("Request-rate: 1/1h", 60.0, [60.0]),
+        ("Request-rate: 1/5 0600-0845", 60.0, [5.0]),
+        ("Request-rate: 0/5", 60.0, []),
+        ("Request-rate: 1/5", 0.0, []),
+        ("Crawl-delay: 2\nRequest-rate: 1/5", 60.0, [5.0]),
+        ("Crawl-delay: 7\nRequest-rate: 1/5", 60.0, [7.0]),
+        ("Visit-time: 0600-0845", 60.0, []),
         ("", 60.0, []),
     ],
 )
-def test_crawl_delay(line: str, max_delay: float, rate: list[float]) -> None:
+def test_what_rate_is_asked_for(line: str, max_delay: float, rate: list[float]) -> None:
     spy = Spy()
     fetch = FakeFetch({**PAGES, "/robots.txt": f"User-agent: *\n{line}\n"})
     through(robots_txt(max_delay=max_delay), to=[HOST + "/a"], fetch=fetch, spy=spy)
-    assert [told for told in spy.hosts if told[0] == "set_rate"] == [("set_rate", HOST, delay) for delay in rate]
+    assert [told for told in spy.hosts if told[0] == "set_rate"] == [
+        ("set_rate", HOST, delay, "robots_txt") for delay in rate
+    ]
+
+
+MAPS = ("http://a.example/map.xml", "/de/map.xml", "http://a.example/map.xml", "data:,x")
+
+
+def rates(spy: Spy) -> list[object]:
+    """The delays that the frontier was told of, in order."""
+    return [told[2] for told in spy.hosts if told[0] == "set_rate"]
+
+
+def test_a_rate_that_is_gone_when_asked_again_is_taken_back() -> None:
+    spy = Spy()
+    slow, slower = RULES + "Crawl-delay: 2\n", RULES + "Request-rate: 1/9\n"
+    answers = [slow, slower, page(status=503), RULES, RULES, slow, page(status=404), slow]
+    fetch = FakeFetch({**PAGES, "/robots.txt": list[Any](answers)})
+    ends = at_times(fetch, robots_txt(ttl=10, unreachable_ttl=10), *range(1, 161, 20), spy=spy)
+    assert ends == ["robots.txt"] * 6 + ["passed", "robots.txt"]
+    assert rates(spy) == [2.0, 9.0, None, 2.0, None, 2.0]  # a 503 leaves the last one; nothing is taken back twice
+
+
+def nothing(response: Response) -> None:
+    """A callback that yields nothing."""
+
+
+def test_a_rate_is_kept_to_in_a_crawl_and_no_longer_when_it_is_gone() -> None:
+    urls = [f"{HOST}/{n}" for n in range(9)]
+    site: dict[str, Answer] = {
+        "/robots.txt": ["Crawl-delay: 1\nUser-agent: *\nCrawl-delay: 2\nRequest-rate: 1/5", "User-agent: *"],
+        **{f"/{n}": "page" for n in range(9)},
+    }
+    fetch = FakeFetch(site, latency=0.1)
+
+    async def main() -> None:
+        crawl: Crawl[Any] = Crawl(urls, concurrency=4, per_host=4)
+        await crawl.pipe(download(robots_txt(ttl=19), fetch=fetch), scrape(nothing)).start()
+
+    run_virtual(main)
+    first, again = (at for at, request in fetch.log if request.url.endswith("robots.txt"))
+    slow = [at for at in fetch.times if first <= at < again]
+    fast = [at for at in fetch.times if at > again]
+    assert len(slow) + len(fast) == len(urls) + 1
+    assert min(after - before for before, after in pairwise([*slow, again])) >= 5
+    assert max(fast) - again < 1
+
+
+def in_one_slot(run: Run) -> Hooks:
+    """What a frontier does with requests of a slot."""
+
+    def down(request: Request) -> Request:
+        assert request.lease is not None
+        request.lease.host = "slow"
+        return request
+
+    return Hooks(down=down)
+
+
+def test_hosts_that_share_a_slot_are_closed_until_the_last_has_answered() -> None:
+    spy = Spy()
+    fetch = FakeFetch({**PAGES, "/robots.txt": RULES}, latency=lambda request: float(request.url[7] == "b") + 1)
+    through(layer("slot", in_one_slot), robots_txt(), to=[HOST + "/a", "http://b.example/a"], fetch=fetch, spy=spy)
+    assert spy.hosts == [("close", "slow"), ("close", "slow"), ("open", "slow")]
+
+
+def test_hosts_that_share_a_slot_are_all_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots_gate, "SHARED", 2)
+    spy = Spy()
+    delays = {"a": [3, 3, 0], "b": [7, 0], "c": [5, 5]}
+    site: dict[str, Answer] = {
+        f"http://{name}.example/robots.txt": [f"User-agent: *\nCrawl-delay: {delay}" for delay in asked]
+        for name, asked in delays.items()
+    }
+    layers = (spy.layer, layer("slot", in_one_slot), robots_txt(ttl=2.5))
+    visits(layers, FakeFetch({**site, "/": "home"}), "abcabca")
+    # a is forgotten for c; what b had asked for is taken back, and what a asks for is no more than c's.
+    assert rates(spy) == [3.0, 7.0, 7.0, 7.0, 5.0, 5.0, 5.0]
 
 
 def test_what_is_counted_and_told() -> None:
     spy = Spy()
     site: dict[str, Answer] = {
         **PAGES,
-        "/robots.txt": RULES + "Sitemap: http://a.example/map.xml\n",
+        "/robots.txt": RULES + "".join(f"Sitemap: {each}\n" for each in MAPS),
         "http://b.example/robots.txt": page(status=500),
         "http://c.example/robots.txt": ConnectError("refused"),
     }
@@ -221,19 +310,21 @@ def test_what_is_counted_and_told() -> None:
     }
     (parsed,) = [event for event in spy.events if isinstance(event, RobotsParsed)]
     assert (parsed.host, parsed.url) == (HOST, HOST + "/robots.txt")
-    assert parsed.rules.sitemaps == ("http://a.example/map.xml",)
+    assert parsed.rules.sitemaps == MAPS
+    assert parsed.sitemaps == ("http://a.example/map.xml", "http://a.example/de/map.xml")
     assert [event.text for event in spy.events if isinstance(event, Notice)] == [
         "no robots.txt from http://b.example (status 500): nothing of the host is fetched for 600 s",
     ]
 
 
-def at_times(fetch: FakeFetch, layer: Any, *times: float) -> list[str]:
+def at_times(fetch: FakeFetch, layer: Any, *times: float, spy: Spy | None = None) -> list[str]:
     """What became of /private when it was asked for at these times."""
 
     async def main() -> list[str]:
         source: Subject[Request] = Subject()
         ends: list[Outcome] = []
-        subscription = source.pipe(download(layer, fetch=fetch)).subscribe(ends.append)
+        layers = (spy.layer, layer) if spy else (layer,)
+        subscription = source.pipe(download(*layers, fetch=fetch)).subscribe(ends.append)
         for at in times:
             await asyncio.sleep(at - asyncio.get_running_loop().time())
             source.on_next(Request(HOST + "/private"))
@@ -252,6 +343,26 @@ def test_an_answer_holds_for_a_day() -> None:
     ends = at_times(fetch, robots_txt(), 1, DAY - 1, DAY + 2, 2 * DAY + 1, 2 * DAY + 4)
     assert ends == ["robots.txt", "robots.txt", "passed", "passed", "robots.txt"]
     assert fetch.hits[HOST + "/robots.txt"] == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "holds"),
+    [
+        ({"Cache-Control": "max-age=7200"}, 7_200),
+        ({"Cache-Control": "max-age=7200", "Age": "1200"}, 6_000),
+        ({"Cache-Control": "public, max-age=60"}, 3_600),
+        ({"Cache-Control": "no-cache"}, 3_600),
+        ({"Cache-Control": "max-age=31536000"}, DAY),
+        ({"Expires": "Thu, 01 Jan 1970 02:00:00 GMT", "Date": "Thu, 01 Jan 1970 00:00:00 GMT"}, 7_200),
+        ({"Cache-Control": "private"}, DAY),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_may_say_how_long_it_holds(headers: dict[str, str], holds: float, status: int) -> None:
+    for until, asked in ((1 + holds - 1, 1), (1 + holds + 1, 2)):
+        fetch = FakeFetch({**PAGES, "/robots.txt": page(RULES, status=status, headers=headers)})
+        at_times(fetch, robots_txt(), 1, until)
+        assert fetch.hits[HOST + "/robots.txt"] == asked
 
 
 def test_no_answer_is_asked_for_again_sooner() -> None:
@@ -286,7 +397,7 @@ def visits(layers: tuple[Layer, ...], fetch: FakeFetch, names: str) -> list[str]
 
 
 def test_rules_that_were_forgotten_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robots, "MEMORY", 7_000)
+    monkeypatch.setattr(robots_kept, "MEMORY", 7_000)
     read: list[str] = []
 
     def parser(body: bytes, url: str) -> RobotsRules:
@@ -300,8 +411,8 @@ def test_rules_that_were_forgotten_are_read_again(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("answer", ["", page(status=404), page(status=503), ConnectError("no")])
 def test_memory_is_bounded(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robots, "MEMORY", 6_100 if answer == "" else 1_300)
-    monkeypatch.setattr(robots, "KEPT", 1_300)
+    monkeypatch.setattr(robots_kept, "MEMORY", 6_100 if answer == "" else 1_300)
+    monkeypatch.setattr(robots_kept, "KEPT", 1_300)
     spy = Spy()
     fetch = FakeFetch({"/robots.txt": answer, "/": "home"})
     assert visits((spy.layer, robots_txt()), fetch, "abacadab") == ["a", "b", "c", "d", "b"]
@@ -310,8 +421,8 @@ def test_memory_is_bounded(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_host_that_is_asked_often_does_not_crowd_out_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robots, "MEMORY", 7_000)
-    monkeypatch.setattr(robots, "KEPT", 1_500)
+    monkeypatch.setattr(robots_kept, "MEMORY", 7_000)
+    monkeypatch.setattr(robots_kept, "KEPT", 1_500)
     spy = Spy()
     answers: list[Any] = ["User-agent: *\nDisallow: /", page(status=500)]
     fetch = FakeFetch({"/robots.txt": "", "http://b.example/robots.txt": answers, "/": "home"})
@@ -440,7 +551,7 @@ def test_a_kept_crawl_delay_is_kept_to_and_nothing_is_told_twice() -> None:
     assert job.run(answer, spy=first) == (OBEYED, 1)
     assert job.run(answer, spy=second, policy=robots_txt(max_delay=70)) == (OBEYED, 0)
     rates = [[call for call in spy.hosts if call[0] == "set_rate"] for spy in (first, second)]
-    assert rates == [[("set_rate", HOST, 60.0)], [("set_rate", HOST, 70.0)]]
+    assert rates == [[("set_rate", HOST, each, "robots_txt")] for each in (60.0, 70.0)]
     assert [sum(isinstance(event, RobotsParsed) for event in spy.events) for spy in (first, second)] == [1, 0]
     assert second.stats == {"robotstxt/forbidden": 1}
 
@@ -486,12 +597,13 @@ def test_a_kept_file_that_holds_no_longer_is_not_read() -> None:
     job, spy = Job(), Spy()
     assert job.run(RULES + "Crawl-delay: 9\n") == (OBEYED, 1)
     assert job.run(page(status=404), after=DAY + 1, spy=spy) == (OPEN, 1)
-    assert [call for call, *_ in spy.hosts] == ["close", "open"]  # and no rate
+    # No rate is set; the one that the job's frontier may still have is taken back.
+    assert spy.hosts == [("close", HOST), ("set_rate", HOST, None, "robots_txt"), ("open", HOST)]
 
 
 def test_rules_that_were_forgotten_are_read_again_from_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robots, "MEMORY", 1)
-    monkeypatch.setattr(robots, "KEPT", 1)
+    monkeypatch.setattr(robots_kept, "MEMORY", 1)
+    monkeypatch.setattr(robots_kept, "KEPT", 1)
     job = Job()
     fetch = FakeFetch({"/robots.txt": RULES, "/": "home"})
     assert visits((job.layer, robots_txt()), fetch, "abcabc") == ["a", "b", "c"]
@@ -533,6 +645,9 @@ class _Rules:
     def crawl_delay(self, agent: str) -> float | None:
         return None
 
+    def request_rate(self, agent: str) -> RequestRate | None:
+        return None
+
 
 def test_a_parser_of_your_own() -> None:
     seen: list[tuple[bytes, str]] = []
@@ -548,6 +663,147 @@ def test_a_parser_of_your_own() -> None:
     assert seen == [(RULES.encode(), HOST + "/robots.txt")]
 
 
+def test_a_request_may_skip_it() -> None:
+    spy = Spy()
+    asked = [Request(HOST + "/private", skip=("robots_txt",)), Request(HOST + "/private")]
+    outcomes = through(robots_txt(), to=asked, fetch=FakeFetch({**PAGES, "/robots.txt": RULES}), spy=spy)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Dropped", "Response"]
+    only = FakeFetch({**PAGES, "/robots.txt": RULES})
+    through(robots_txt(), to=asked[:1], fetch=only)
+    assert only.urls == [HOST + "/private"]
+
+
+def test_the_question_goes_the_way_of_the_request_it_is_made_for() -> None:
+    spy = Spy()
+    asked = Request(HOST + "/a", proxy="http://p.example", reach=("10.0.0.0/8",), cookiejar="one", skip=("spy-not",))
+    through(robots_txt(), to=[asked], fetch=FakeFetch({**PAGES, "/robots.txt": RULES}), spy=spy)
+    question = spy.sent[0]
+    assert (question.proxy, question.reach, question.cookiejar) == (asked.proxy, asked.reach, asked.cookiejar)
+    assert {"robots_txt", "meta_refresh", "spy-not"} < set(question.skip)
+
+
+@pytest.mark.parametrize(
+    ("hops", "expected"), [(1, OBEYED), (5, OBEYED), (6, OPEN)], ids=["one", "five", "more than five"]
+)
+def test_redirects_are_followed_without_a_layer_for_them(hops: int, expected: dict[str, str]) -> None:
+    names = ["", *(f"http://b{n}.example" for n in range(hops))]
+    site: dict[str, Answer] = {
+        f"{here}/robots.txt": moved(there + "/robots.txt") for here, there in pairwise([HOST, *names[1:]])
+    }
+    site |= {f"{names[-1]}/robots.txt": RULES, **PAGES}
+    fetch = FakeFetch(site)
+    assert told(through(robots_txt(), to=[HOST + "/a", HOST + "/private"], fetch=fetch)) == expected
+    assert sum(url.endswith("robots.txt") for url in fetch.urls) == min(hops, 5) + 1
+
+
+@pytest.mark.parametrize("to", ["file:///etc/robots.txt", "http://[", "", "/robots.txt"])
+@pytest.mark.parametrize("layers", [(), (redirect(),)], ids=["alone", "redirect"])
+def test_a_redirect_that_leads_nowhere_stands_for_no_file(to: str, layers: tuple[Layer, ...]) -> None:
+    fetch = FakeFetch({**PAGES, "/robots.txt": moved(to)})
+    assert told(through(robots_txt(), *layers, to=[HOST + "/a", HOST + "/private"], fetch=fetch)) == OPEN
+    assert all(url.startswith(HOST) for url in fetch.urls)
+
+
+class Body:
+    """A streamed body that knows how much of it was read."""
+
+    def __init__(self, body: bytes, error: Exception | None = None) -> None:
+        self.left = [body[at : at + 64 * 1024] for at in range(0, len(body), 64 * 1024)]
+        self.error = error
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while self.left:
+            yield self.left.pop(0)
+        if self.error is not None:
+            raise self.error
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Trickle(Body):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(7)
+            yield b"#"
+
+
+class Overlong:
+    """A robots.txt over any limit: told so where the body is wanted whole, else it comes in chunks."""
+
+    def __init__(self, body: Body, status: int = 200) -> None:
+        self.status = status
+        self.body = body
+        self.asked: list[tuple[bool, int | None]] = []
+
+    def __call__(self, request: Request) -> Response:
+        self.asked.append((request.stream, request.max_size))
+        if not request.stream:
+            raise BodyTooLarge("over the limit")
+        return page(status=self.status).replace(body=b"", stream=self.body)
+
+
+def test_of_an_overlong_file_no_more_is_read_than_counts() -> None:
+    overlong = Overlong(Body(RULES.encode().ljust(2 * PARSED, b"\n")))
+    fetch = FakeFetch({**PAGES, "/robots.txt": overlong})
+    assert told(through(robots_txt(), to=[HOST + "/a", HOST + "/private"], fetch=fetch)) == OBEYED
+    (first, limit), (second, unlimited) = overlong.asked
+    assert (first, limit, second) == (False, PARSED, True)
+    assert unlimited is not None
+    assert unlimited > 1 << 40
+    assert overlong.body.closed
+    assert len(overlong.body.left) == 8  # of 16; the eighth went over the limit
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (404, None, OPEN),
+        (503, None, CLOSED),
+        (200, TruncatedBody("broken"), dict.fromkeys(CLOSED, "TruncatedBody")),
+        (200, KeyError("of a fetch of yours"), CLOSED),
+    ],
+)
+def test_what_else_an_overlong_answer_means(status: int, error: Exception | None, expected: dict[str, str]) -> None:
+    overlong = Overlong(Body(RULES.encode(), error), status)
+    fetch = FakeFetch({**PAGES, "/robots.txt": overlong})
+    assert told(through(robots_txt(), to=[HOST + "/a", HOST + "/private"], fetch=fetch)) == expected
+    assert overlong.body.closed is (error is None)  # one that breaks has closed itself
+    assert len(overlong.asked) == 2
+
+
+def test_an_overlong_file_that_trickles_is_given_up() -> None:
+    overlong = Overlong(Trickle(b""))
+    fetch = FakeFetch({**PAGES, "/robots.txt": overlong})
+    assert told(through(robots_txt(), to=[HOST + "/a"], fetch=fetch)) == {"/a": "FetchTimeout"}
+
+
+@pytest.mark.parametrize("name", ["protego", "stdlib", "robotexclusionrulesparser"])
+def test_a_parser_by_name(name: str) -> None:
+    fetch = FakeFetch({**PAGES, "/robots.txt": RULES})
+    assert told(through(robots_txt(parser=name), to=[HOST + "/a", HOST + "/private"], fetch=fetch)) == OBEYED
+
+
+def test_a_parser_that_nobody_has() -> None:
+    with pytest.raises(ValueError, match=r"'googles'; the names are protego, stdlib, robotexclusionrulesparser, reppy"):
+        robots_txt(parser="googles")
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("reppy", "reppy.robots"), ("robotexclusionrulesparser", "robotexclusionrulesparser")]
+)
+def test_a_parser_that_is_not_installed_is_told_when_built(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it could not be imported
+    with pytest.raises(
+        FlowError, match=rf"'{name}' needs the package {name}: pip install 'streamcrawl\[robots-"
+    ) as caught:
+        robots_txt(parser=name)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_parser_that_raises_risks_nothing() -> None:
     def parser(body: bytes, url: str) -> RobotsRules:
         raise KeyError("bug")
@@ -561,7 +817,15 @@ def test_a_parser_that_raises_risks_nothing() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"ttl": 0}, {"ttl": float("nan")}, {"unreachable_ttl": -1}, {"max_delay": -0.1}, {"user_agent": " "}],
+    [
+        {"ttl": 0},
+        {"ttl": float("nan")},
+        {"min_ttl": -1},
+        {"unreachable_ttl": -1},
+        {"max_delay": -0.1},
+        {"user_agent": " "},
+        {"parser": 7},
+    ],
 )
 def test_bad_arguments_are_refused_when_built(arguments: dict[str, Any]) -> None:
     (name,) = arguments

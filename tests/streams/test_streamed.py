@@ -341,3 +341,19 @@ def test_alone_a_streamed_response_is_read_by_who_gets_it(stream: bool) -> None:
         assert await out[0].read() == BODY
 
     run_virtual(main())
+
+
+async def read_some(response: Response) -> dict[str, Any]:
+    """Closes its iterator before the body."""
+    assert response.stream is not None
+    chunks = aiter(response.stream)
+    first = await anext(chunks)
+    close: Any = getattr(chunks, "aclose", None)
+    await close()
+    return {"url": response.url, "size": len(first)}
+
+
+def test_a_body_is_closed_when_its_iterator_is() -> None:
+    summary, out, _ = crawl(Site(), read_some)
+    assert out == [{"url": url, "size": 1000} for url in URLS]
+    assert summary.pages == COUNT
