@@ -353,7 +353,30 @@ async def read_some(response: Response) -> dict[str, Any]:
     return {"url": response.url, "size": len(first)}
 
 
+class Endless:
+    """A body that is its own iterator, as that of the wire is."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def __aiter__(self) -> Endless:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return b"x" * 1000
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
 def test_a_body_is_closed_when_its_iterator_is() -> None:
-    summary, out, _ = crawl(Site(), read_some)
-    assert out == [{"url": url, "size": 1000} for url in URLS]
-    assert summary.pages == COUNT
+    bodies = [Endless(), Endless()]
+
+    async def site(request: Request) -> Response:
+        return Response(request.url, request=request, stream=bodies[int(request.url[-1])])
+
+    starts = [Request(f"http://a.test/{n}", stream=True) for n in range(2)]
+    flow = Crawl(starts, concurrency=1).pipe(ops.download(*BARE, fetch=site), ops.scrape(read_some))
+    summary = run_virtual(flow.start, limit=3600.0)
+    assert summary.pages == 2
+    assert [body.closed for body in bodies] == [True, True]
