@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
+from typing import Literal
 
 from streamcrawl.core import Outcome, Run
 from streamcrawl.operators.default_headers import checked, filling
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
-from streamcrawl.transport.decoding import Decoder, decode_body, plan
+from streamcrawl.transport.decoding import Decoder, plan
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 
@@ -16,7 +17,7 @@ LIMIT = 64 * 1024 * 1024
 """Bytes, decoded, where neither the request nor `max_size` says anything; as `Wire` has it."""
 
 
-def decompress(*, max_size: int | None = None) -> NamedLayer:
+def decompress(*, max_size: int | None = None, truncated: Literal["fail", "keep"] = "fail") -> NamedLayer:
     """Ask for compressed bodies, and decode those that come up with a Content-Encoding.
 
     `fetch` does this itself. The layer is for one that does not: a client of yours, or `Wire(decompress=False)` with a
@@ -26,14 +27,18 @@ def decompress(*, max_size: int | None = None) -> NamedLayer:
 
     Args:
         max_size: Bytes of body, decoded; `Request.max_size` wins; None: 64 MiB.
+        truncated: What becomes of coded data that breaks off: "fail", or "keep" what could be decoded of it; a whole
+            body then has the flag "truncated".
 
     Emits: the response, decoded; Failed with DecodeError, TruncatedBody or BodyTooLarge. One in, one out.
-    Raises: ValueError if `max_size` < 1, when built.
+    Raises: ValueError if `max_size` < 1, or for an unknown word, when built.
     Source: RFC 9110 §8.4, §12.5.3.
     """
     if max_size is not None and max_size < 1:
         raise ValueError(f"decompress({max_size=}): 1 byte or more, or None")
-    limit = LIMIT if max_size is None else max_size
+    if truncated not in ("fail", "keep"):
+        raise ValueError(f'decompress({truncated=}): "fail" or "keep"')
+    bound, keep = LIMIT if max_size is None else max_size, truncated == "keep"
 
     def make(run: Run) -> Hooks:
         def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
@@ -42,9 +47,10 @@ def decompress(*, max_size: int | None = None) -> NamedLayer:
             # RFC 9110 §6.4.1: no body, and header fields that describe the one there would have been.
             if outcome.request.method == "HEAD" or outcome.status in (204, 304):
                 return outcome
+            limit = outcome.request.max_size or bound
             if outcome.stream is not None:
-                return _streamed(outcome, outcome.stream, outcome.request.max_size or limit)
-            decoded = _whole(outcome, outcome.request.max_size or limit)
+                return _streamed(outcome, outcome.stream, limit, keep)
+            decoded = _whole(outcome, limit, keep)
             if decoded is not outcome:
                 for key, more in ("response_count", 1), ("response_bytes", len(decoded.body)):
                     key = f"httpcompression/{key}"
@@ -56,19 +62,30 @@ def decompress(*, max_size: int | None = None) -> NamedLayer:
     return layer("decompress", make)
 
 
-def _whole(response: Response, limit: int) -> Response:
-    body, headers = decode_body(response.body, response.headers, limit=limit, url=response.url)
+def _whole(response: Response, limit: int, keep: bool) -> Response:
+    body = response.body
+    codings, headers = plan(response.headers) if body else ((), response.headers)
     if headers is response.headers:
         return response
-    return response.replace(body=body, headers=headers, wire_size=response.wire_size or len(response.body))
+    flags = response.flags
+    if codings:
+        decoder = Decoder(codings, limit, response.url, keep_truncated=keep)
+        decoded = b"".join(decoder.feed(body))
+        decoder.finish()
+        if decoder.truncated:
+            flags = (*flags, "truncated")
+        body, size = decoded, response.wire_size or len(body)
+    else:
+        size = response.wire_size
+    return response.replace(body=body, headers=headers, flags=flags, wire_size=size)
 
 
-async def _streamed(response: Response, stream: BodyStream, limit: int) -> Response:
+async def _streamed(response: Response, stream: BodyStream, limit: int, keep: bool) -> Response:
     codings, headers = plan(response.headers)
     if not codings:
         return response
     try:
-        decoder = Decoder(codings, limit, response.url)
+        decoder = Decoder(codings, limit, response.url, keep_truncated=keep)
     except Exception:
         await stream.aclose()
         raise

@@ -9,21 +9,31 @@ from streamcrawl.operators.conditional import conditional
 from streamcrawl.operators.cookies import cookies
 from streamcrawl.operators.default_headers import default_headers
 from streamcrawl.operators.download_stats import download_stats
+from streamcrawl.operators.meta_refresh import meta_refresh
+from streamcrawl.operators.proxy import proxy
 from streamcrawl.operators.redirect import redirect
 from streamcrawl.operators.retry import retry
 from streamcrawl.operators.robots_txt import robots_txt
+from streamcrawl.operators.throttle import throttle
 
 _ORDER: dict[str, Callable[[], Layer] | None] = {
     "scope": None,
+    "guard": None,
     "user_agent": None,
     "robots_txt": robots_txt,
+    "http_auth": None,
     "default_headers": default_headers,
     "timeout": None,
     "size_limit": None,
     "conditional": conditional,
     "retry": retry,
+    "ajax_crawl": None,
+    "meta_refresh": meta_refresh,
     "redirect": redirect,
     "cookies": cookies,
+    "http_cache": None,
+    "proxy": proxy,
+    "throttle": throttle,
     "decompress": None,
     "download_stats": download_stats,
 }
@@ -33,9 +43,10 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
 def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:
     """The layers that `download()` has, with some of them changed or removed by name.
 
-    robots_txt, default_headers, conditional, retry, redirect, cookies, download_stats; and places for scope,
-    user_agent, timeout, size_limit and decompress, which are empty unless filled, because `fetch` and the crawl do
-    their work by default.
+    robots_txt, default_headers, conditional, retry, meta_refresh, redirect, cookies, proxy, throttle, download_stats; and
+    places for the others, which are empty unless filled: scope, guard, user_agent, timeout, size_limit and decompress
+    because `fetch` and the crawl do their work by default, http_auth, ajax_crawl and http_cache because not every crawl
+    wants them.
 
     Args:
         changes: A layer to stand in the place of that name, or None to leave it out.

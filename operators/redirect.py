@@ -4,38 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from streamcrawl.core import Again, Failed, Outcome, Request, Run
-from streamcrawl.errors import FetchError, InvalidURL
-from streamcrawl.headers import Headers
-from streamcrawl.referrer import DEFAULT_POLICY, policy_of, referrer_for
-from streamcrawl.response import BodyStream, Response
+from streamcrawl.core import Failed, Outcome, Run
+from streamcrawl.errors import InvalidURL
+from streamcrawl.hops import InvalidRedirect as InvalidRedirect
+from streamcrawl.hops import TooManyRedirects as TooManyRedirects
+from streamcrawl.hops import hop, is_downgrade, leaving
+from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
-from streamcrawl.urls import WEB_SCHEMES, Base, host_of, hostname_of, scheme_of, without_fragment
+from streamcrawl.urls import WEB_SCHEMES, Base, scheme_of, without_fragment
 
 CODES = frozenset({301, 302, 303, 307, 308})
-BODY_HEADERS = ("Content-Encoding", "Content-Language", "Content-Length", "Content-Location", "Content-Type")
-
-
-class TooManyRedirects(FetchError):
-    """A request was redirected more often than `redirect(times=…)` allows."""
-
-
-class InvalidRedirect(FetchError):
-    """A redirect whose Location is no URL."""
 
 
 def redirect(*, times: int = 20, priority: int = 2) -> NamedLayer:
     """Follow redirects: 301, 302, 303, 307 and 308 with a Location.
 
     Each hop goes back to the frontier, so it passes politeness, scope and robots.txt like any request. A target that
-    is neither http nor https is not followed: the response goes on as it is, as one does whose status the request
-    asked for (`Request(statuses=…)`).
+    is neither http nor https is not followed, nor is one that would send a body on in the clear which went out over
+    https: the response goes on as it is, as one does whose status the request asked for (`Request(statuses=…)`), and
+    that of a `Request(max_redirects=0)`.
 
     A hop is made from the request as it was leased. Its own `Authorization` goes no further than its origin, its own
     `Cookie` no further than its host and never from https to http, its `cookies` are in the jar already.
 
     Args:
-        times: Hops that one request may take; 0 or more.
+        times: Hops that one request may take; 0 or more. `Request.max_redirects` wins.
         priority: Added to the priority for each hop, so that what was begun is finished.
 
     Emits: `Again` with the next hop, or Failed with TooManyRedirects or InvalidRedirect, else the outcome itself.
@@ -49,14 +42,13 @@ def redirect(*, times: int = 20, priority: int = 2) -> NamedLayer:
     def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
         if not isinstance(outcome, Response) or outcome.status not in CODES:
             return outcome
-        wanted = outcome.request.statuses
+        request = outcome.request
+        wanted = request.statuses
         locations = outcome.headers.getall("location")
-        if not locations or wanted == "any" or outcome.status in wanted:
+        if not locations or wanted == "any" or outcome.status in wanted or request.max_redirects == 0:
             return outcome
-        hop = _hop(outcome, locations[0], times, priority)
-        if hop is outcome or outcome.stream is None:
-            return hop
-        return _closed(outcome.stream, hop)
+        following = _followed(outcome, locations[0], times, priority)
+        return outcome if following is outcome else leaving(outcome, following)
 
     def make(run: Run) -> Hooks:
         return Hooks(up=up)
@@ -64,34 +56,28 @@ def redirect(*, times: int = 20, priority: int = 2) -> NamedLayer:
     return layer("redirect", make)
 
 
-async def _closed(stream: BodyStream, hop: Outcome) -> Outcome:
-    await stream.aclose()  # nobody will read it, and it holds a connection
-    return hop
-
-
-def _hop(response: Response, location: str, times: int, priority: int) -> Outcome:
-    origin = response.request.origin
+def _followed(response: Response, location: str, times: int, priority: int) -> Outcome:
+    origin, status = response.request.origin, response.status
     try:
         target = location_url(response.url, location)
     except InvalidURL as error:
         problem = InvalidRedirect(f"{origin.url} redirects to {location!r}, which is no URL")
         problem.__cause__ = error
         return Failed(response.request, problem)
-    if scheme_of(target) not in WEB_SCHEMES:
+    as_get = becomes_get(status, origin.method)
+    if scheme_of(target) not in WEB_SCHEMES or (
+        origin.body and not as_get and is_downgrade(response.url, target)  # what it holds was meant to be secret
+    ):
         return response
-    via = (*origin.via, origin.url)
-    if len(via) > times:
-        return Failed(
-            response.request, TooManyRedirects(f"{via[0]} redirects more than {times} times, last to {target}")
-        )
     if "#" not in target and "#" in origin.url:
         target += origin.url[origin.url.index("#") :]
-    following = redirected(origin, response.status, target).replace(
-        via=via,
-        priority=origin.priority + priority,
-        referrer=_referrer(response, origin.referrer, target),
-    )
-    return Again(response.request, following, f"redirect {response.status}", hop=True)
+    told = f"redirect {status}"
+    return hop(response, target, str(status), told=told, times=times, priority=priority, as_get=as_get)
+
+
+def becomes_get(status: int, method: str) -> bool:
+    """Whether a redirect of this status makes a GET of the request. Source: WHATWG Fetch, "HTTP-redirect fetch"."""
+    return (status in (301, 302) and method == "POST") or (status == 303 and method not in ("GET", "HEAD"))
 
 
 def location_url(page_url: str, location: str) -> str:
@@ -106,42 +92,3 @@ def location_url(page_url: str, location: str) -> str:
             raw = location.encode("utf-8", "replace")
         location = "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in raw)
     return Base(without_fragment(page_url)).join(location)
-
-
-def redirected(origin: Request, status: int, target: str) -> Request:
-    """`origin` sent to `target` instead: without what a redirect of this status drops.
-
-    Source: WHATWG Fetch, "HTTP-redirect fetch", steps 12 and 13.
-    """
-    headers, method, body = origin.headers, origin.method, origin.body
-    if (status in (301, 302) and method == "POST") or (status == 303 and method not in ("GET", "HEAD")):
-        method, body = "GET", b""
-        headers = headers.without(*BODY_HEADERS)
-    return origin.replace(
-        url=target,
-        method=method,
-        body=body,
-        headers=_without_credentials(headers, origin.url, target),
-        cookies={},  # the jar has them, or newer ones; sent again they would undo what the server has just set
-        attempt=0,
-        not_before=0.0,
-        answer=None,
-    )
-
-
-def _without_credentials(headers: Headers, left: str, target: str) -> Headers:
-    if not len(headers) or host_of(left) == host_of(target):
-        return headers
-    headers = headers.without("Authorization", "Host")
-    downgraded = scheme_of(left) == "https" and scheme_of(target) == "http"
-    if downgraded or hostname_of(left) != hostname_of(target):
-        headers = headers.without("Cookie")
-    if downgraded:
-        headers = headers.without("Referer")
-    return headers
-
-
-def _referrer(response: Response, referrer: str | None, target: str) -> str | None:
-    if referrer is None:
-        return None
-    return referrer_for(policy_of(response.headers) or DEFAULT_POLICY, referrer, target)

@@ -2,111 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from http import HTTPStatus
+from collections.abc import Awaitable, Collection
 
-from streamcrawl.backoff import Test, Wait, backoff, retry_after, transient
-from streamcrawl.core import Again, Failed, Outcome, Request, Run
-from streamcrawl.response import BodyStream, Response
+from streamcrawl.backoff import TRANSIENT_ERRORS, TRANSIENT_STATUSES, Test, Wait, is_wanted, worth_a_repeat
+from streamcrawl.breaker import CircuitBreaker, RetryBudget, Standings
+from streamcrawl.core import Outcome, Request, Run
+from streamcrawl.hops import leaving
+from streamcrawl.response import Response
+from streamcrawl.retrying import POLICIES, WAIT, Level, RetryPolicy, again, count, give_up, reason_of, rest_asked
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
-from streamcrawl.urls import host_of
+
+_BREAKER, _BUDGET = CircuitBreaker(), RetryBudget()
 
 
 def retry(
     *,
     times: int = 2,
-    wait: Wait = backoff(1.0, ceiling=60.0),  # noqa: B008 - a pure function, made once
-    on: Test = transient,
+    wait: Wait = WAIT,
+    statuses: Collection[int] = TRANSIENT_STATUSES,
+    errors: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
+    unsafe: bool = False,
+    on: Test | None = None,
     priority: int = -1,
     max_retry_after: float = 3600.0,
+    give_up_level: Level = "error",
+    breaker: CircuitBreaker | None = _BREAKER,
+    budget: RetryBudget | None = _BUDGET,
 ) -> NamedLayer:
     """Send a failed request again, later.
 
     A 429 or 503 with Retry-After holds back the whole host, not just this request. A status that the request asked
-    for (`Request(statuses=…)`) is no failure.
+    for (`Request(statuses=…)`) is no failure. A host that fails again and again rests, for growing times, and at last
+    is given up for a while: then its requests fail at once.
 
     Args:
-        times: Repeats after the first try; 0 or more.
+        times: Repeats after the first try; 0 or more. `Request.max_retries` wins.
         wait: Seconds before repeat n, n from 1; the server's Retry-After wins if longer.
-        on: True for an outcome worth repeating.
+        statuses: Worth a repeat.
+        errors: Classes that are; also of what a `fetch` of yours raises.
+        unsafe: POST and other methods that are not idempotent are repeated even if the server may have acted on them.
+        on: True for an outcome worth repeating, instead of `statuses`, `errors` and `unsafe`.
         priority: Added to the priority for each repeat: what fails goes behind what may succeed.
         max_retry_after: Seconds of Retry-After that are waited for; a server that asks for more gets no repeat.
+        give_up_level: Of the Notice that tells of a request with no repeat left.
+        breaker: When a host rests; None: never.
+        budget: How many repeats a host may get for its requests; None: as many as there are.
 
-    Emits: `Again` while `on` holds and repeats are left, else the outcome itself. One in, one out.
-    Raises: ValueError if `times` or `max_retry_after` < 0, when built.
+    Emits: `Again` while repeats are left, Failed with HostGivenUp, else the outcome itself. One in, one out.
+    Raises: ValueError for `times` or `max_retry_after` < 0, an unknown level or status, when built.
     Source: RFC 9110 §10.2.3 (Retry-After), §15.6.4 (503).
     """
-    if times < 0:
-        raise ValueError(f"retry(times={times!r}): 0 or more")
-    if max_retry_after < 0:
-        raise ValueError(f"retry(max_retry_after={max_retry_after!r}): 0 seconds or more")
+    policy = RetryPolicy(times, wait, priority, max_retry_after, give_up_level)
+    test = on or worth_a_repeat(statuses, errors, unsafe=unsafe)
 
     def make(run: Run) -> Hooks:
-        def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
-            if not on(outcome):
-                return outcome
-            if isinstance(outcome, Response):
-                wanted = outcome.request.statuses
-                if wanted == "any" or outcome.status in wanted:
-                    return outcome
-            asked = _asked(run, outcome, max_retry_after)
-            origin = outcome.request.origin
-            repeat = origin.attempt + 1
-            if repeat > times or asked > max_retry_after:
-                _count(run, "retry/max_reached" if repeat > times else "retry/retry_after_too_long")
-                return outcome
-            following = origin.replace(
-                attempt=repeat,
-                not_before=run.now() + max(wait(repeat, run.random), asked),
-                priority=origin.priority + priority,
-                answer=None,
-            )
-            return _again(run, outcome, following)
+        POLICIES[run] = policy
+        standings = Standings(run, breaker, budget)
+        hosts = standings.hosts
 
-        return Hooks(up=up)
+        def down(request: Request) -> Request | Outcome:
+            refused = standings.refusal(request) if hosts else None
+            return request if refused is None else refused
+
+        def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
+            standings.heard(outcome)
+            if not test(outcome) or is_wanted(outcome):
+                return outcome
+            asked = rest_asked(run, outcome, max_retry_after)
+            origin = outcome.request.origin
+            if origin.attempt >= policy.times_for(origin):
+                give_up(run, origin, reason_of(outcome), give_up_level)
+            elif asked > max_retry_after:
+                count(run, "retry/retry_after_too_long")
+            elif not standings.pay(outcome.request):
+                count(run, "retry/budget_exhausted")
+            else:
+                following = again(run, outcome, policy, asked)
+                return leaving(outcome, following) if isinstance(outcome, Response) else following
+            return outcome
+
+        return Hooks(down if breaker is not None else None, up)
 
     return layer("retry", make)
-
-
-def _again(run: Run, outcome: Outcome, following: Request) -> Outcome | Awaitable[Outcome]:
-    reason = _reason(outcome)
-    _count(run, "retry/count")
-    _count(run, f"retry/reason_count/{reason}")
-    again = Again(outcome.request, following, reason)
-    if isinstance(outcome, Response) and outcome.stream is not None:
-        return _closed(outcome.stream, again)
-    return again
-
-
-def _asked(run: Run, outcome: Outcome, longest: float) -> float:
-    """Seconds of rest that the server asks for; the host gets them, if they are not too many."""
-    if not isinstance(outcome, Response):
-        return 0.0
-    values = outcome.headers.getall("retry-after")
-    if not values:
-        return 0.0
-    asked = retry_after(values[0], run.now())
-    if outcome.status in (429, 503) and 0 < asked <= longest:
-        lease = outcome.request.lease
-        run.hosts.slow_down(host_of(outcome.url) if lease is None else lease.host, asked)
-    return asked
-
-
-def _reason(outcome: Outcome) -> str:
-    if isinstance(outcome, Failed):
-        return type(outcome.error).__name__
-    if not isinstance(outcome, Response):
-        return type(outcome).__name__
-    try:
-        return f"{outcome.status} {HTTPStatus(outcome.status).phrase}"
-    except ValueError:
-        return str(outcome.status)
-
-
-def _count(run: Run, key: str) -> None:
-    run.stats[key] = run.stats.get(key, 0) + 1
-
-
-async def _closed(stream: BodyStream, again: Again) -> Again:
-    await stream.aclose()  # nobody will read it, and it holds a connection
-    return again

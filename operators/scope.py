@@ -20,9 +20,10 @@ TOLD = 10_000
 
 
 def scope(*allowed: Rule, deny: Rule | Iterable[Rule] = ()) -> NamedLayer:
-    """Drop requests that lead out of the crawl, redirects and start included.
+    """Drop requests that lead out of the crawl: of the start, links, hops, and nested fetches such as pictures.
 
-    A request with `dont_filter` passes.
+    A request with `dont_filter` passes, and so does one with `skip=("scope",)`. A nested fetch passes with the latter
+    only: the library's own have `dont_filter`, which says nothing about where they lead.
 
     Args:
         allowed: A request must match one of these: a domain name (its subdomains match too), a compiled regular
@@ -41,7 +42,7 @@ def scope(*allowed: Rule, deny: Rule | Iterable[Rule] = ()) -> NamedLayer:
         refuse = _refusing(run)
 
         def down(request: Request) -> Request | Dropped:
-            if request.dont_filter:
+            if request.dont_filter and not _is_nested(request):
                 return request
             if (allowed and not inside(request)) or (denied and outside(request)):
                 return refuse(request)
@@ -50,6 +51,10 @@ def scope(*allowed: Rule, deny: Rule | Iterable[Rule] = ()) -> NamedLayer:
         return Hooks(down=down)
 
     return layer("scope", make)
+
+
+def _is_nested(request: Request) -> bool:
+    return request.lease is not None and request.lease.reply is not None
 
 
 def _any_of(rules: Iterable[Rule]) -> Callable[[Request], bool]:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from streamcrawl.core import Request, Run
+from streamcrawl.core import Outcome, Request, Run
+from streamcrawl.events import Notice
+from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 
 
-def size_limit(size: int) -> NamedLayer:
-    """Give each request that has no size limit of its own this one.
+def size_limit(size: int | None = None, *, warn: int | None = None) -> NamedLayer:
+    """Give each request that has no size limit of its own this one, and tell of large bodies.
 
     Args:
-        size: Bytes of body, decoded; 1 or more.
+        size: Bytes of body, decoded; 1 or more. None: as `fetch` has it.
+        warn: Bytes of body, decoded, above which a Notice warns of the response; a streamed one is judged by its
+            Content-Length. None: never.
 
     Emits: what comes from below; `fetch` stops reading a longer body and makes `Failed` with `BodyTooLarge` of it.
-    Raises: ValueError if `size` < 1, when built.
+    Raises: ValueError if `size` or `warn` < 1, or if neither is given, when built.
     """
-    if size < 1:
-        raise ValueError(f"size_limit({size!r}): 1 byte or more")
+    if size is None and warn is None:
+        raise ValueError("size_limit() with neither size nor warn would do nothing")
+    for given in (size, warn):
+        if given is not None and given < 1:
+            raise ValueError(f"size_limit({given!r}): 1 byte or more")
 
     def down(request: Request) -> Request:
         return request if request.max_size is not None else request.replace(max_size=size)
 
     def make(run: Run) -> Hooks:
-        return Hooks(down=down)
+        def up(outcome: Outcome) -> Outcome:
+            assert warn is not None
+            if isinstance(outcome, Response) and (length := _length(outcome)) > warn:
+                run.stats["size_limit/warned"] = run.stats.get("size_limit/warned", 0) + 1
+                if run.events.wants(Notice):
+                    text = f"size_limit: the body of {outcome.url} is {length} bytes long, more than {warn}"
+                    run.events.emit(Notice(text=text, level="warning"))
+            return outcome
+
+        return Hooks(None if size is None else down, None if warn is None else up)
 
     return layer("size_limit", make)
+
+
+def _length(response: Response) -> int:
+    if response.stream is None:
+        return response.size
+    announced = response.headers.get("content-length") or ""
+    return int(announced[:19]) if announced.isascii() and announced.isdecimal() else 0

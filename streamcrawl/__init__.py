@@ -8,6 +8,7 @@ from streamcrawl.errors import Drop, StreamcrawlError
 from streamcrawl.frontier.hosts import Slot
 from streamcrawl.headers import Headers
 from streamcrawl.response import Response
+from streamcrawl.retrying import get_retry_request
 from streamcrawl.transport import Wire
 from streamcrawl.version import __version__
 
@@ -27,4 +28,5 @@ __all__ = [
     "Wire",
     "__version__",
     "fetch",
+    "get_retry_request",
 ]

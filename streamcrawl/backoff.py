@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from random import Random
 from typing import TypeAlias
 
 from streamcrawl.core import Failed, Outcome
-from streamcrawl.errors import ConnectError, FetchTimeout, ProtocolError, ResolveError
+from streamcrawl.errors import ConnectError, FetchTimeout, OperatorError, ProtocolError, ProxyError, ResolveError
 from streamcrawl.response import Response
 
 Wait: TypeAlias = Callable[[int, Random], float]
@@ -20,13 +20,17 @@ Test: TypeAlias = Callable[[Outcome], bool]
 """Whether an outcome is worth a repeat."""
 
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 522, 524})
-TRANSIENT_ERRORS = (ResolveError, ConnectError, FetchTimeout, ProtocolError)
+HOST_ERRORS: tuple[type[Exception], ...] = (ResolveError, ConnectError, FetchTimeout, ProtocolError)
+TRANSIENT_ERRORS = (*HOST_ERRORS, ProxyError)
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 UNDONE_STATUSES = frozenset({408, 429, 503, 522})
 """The server says that it has not done what it was asked: safe to repeat, whatever the method."""
-UNDONE_ERRORS = (ResolveError, ConnectError)
+UNDONE_ERRORS: tuple[type[Exception], ...] = (ResolveError, ConnectError)
 """The request never reached the server."""
+
+AILING_STATUSES = frozenset({429, 502, 503, 504, 522, 524})
+"""It is the host that cannot, or will not for now. Not 500: that may well be this one page."""
 
 
 def backoff(first: float, *, factor: float = 2.0, ceiling: float, jitter: float = 0.5) -> Wait:
@@ -57,21 +61,68 @@ def backoff(first: float, *, factor: float = 2.0, ceiling: float, jitter: float 
     return wait
 
 
-def transient(outcome: Outcome) -> bool:
-    """True for what may well be over in a moment: no address, no connection, no answer, half an answer, a busy server.
+def worth_a_repeat(
+    statuses: Collection[int] = TRANSIENT_STATUSES,
+    errors: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
+    *,
+    unsafe: bool = False,
+) -> Test:
+    """A test for outcomes of these kinds.
 
     A method that is not idempotent (POST, PATCH) is repeated only where the server cannot have acted on it.
 
-    Source: RFC 9110 §9.2.2 (idempotent methods, automatic retries), §15.5.9, §15.6; RFC 6585 §4 (429).
-        522 and 524 are Cloudflare's.
+    Args:
+        statuses: 100 to 599.
+        errors: Classes; what a `fetch` or a layer of yours raised counts as well as what it was made of.
+        unsafe: Methods that are not idempotent are repeated too.
+
+    Raises: ValueError for a status that there is none of; TypeError for an error that is no class of exceptions.
+    Source: RFC 9110 §9.2.2 (idempotent methods, automatic retries).
     """
+    for status in statuses:
+        if not 100 <= status <= 599:
+            raise ValueError(f"status {status!r}: 100 to 599")
+    for each in errors:
+        if not (isinstance(each, type) and issubclass(each, Exception)):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+            raise TypeError(f"error {each!r}: a class of exceptions")
+    chosen = frozenset(statuses)
+    undone = chosen & UNDONE_STATUSES
+
+    def test(outcome: Outcome) -> bool:
+        if isinstance(outcome, Response):
+            return outcome.status in (chosen if unsafe or outcome.request.method in IDEMPOTENT else undone)
+        if not isinstance(outcome, Failed):
+            return False
+        error = outcome.error
+        if isinstance(error, OperatorError) and isinstance(error.error, Exception):
+            error = error.error
+        if not isinstance(error, errors):
+            return False
+        return unsafe or outcome.request.method in IDEMPOTENT or isinstance(error, UNDONE_ERRORS)
+
+    return test
+
+
+transient: Test = worth_a_repeat()
+"""True for what may well be over in a moment: no address, no connection, no answer, half an answer, a busy server.
+
+Source: RFC 9110 §15.5.9, §15.6; RFC 6585 §4 (429). 522 and 524 are Cloudflare's.
+"""
+
+
+def ailing(outcome: Outcome) -> bool:
+    """True for what speaks against the host, and not just against the page: no connection, no answer, overload."""
     if isinstance(outcome, Response):
-        statuses = TRANSIENT_STATUSES if outcome.request.method in IDEMPOTENT else UNDONE_STATUSES
-        return outcome.status in statuses
-    if isinstance(outcome, Failed):
-        errors = TRANSIENT_ERRORS if outcome.request.method in IDEMPOTENT else UNDONE_ERRORS
-        return isinstance(outcome.error, errors)
-    return False
+        return outcome.status in AILING_STATUSES
+    return isinstance(outcome, Failed) and isinstance(outcome.error, HOST_ERRORS)
+
+
+def is_wanted(outcome: Outcome) -> bool:
+    """Whether it is a response whose status the request asked for: then it is no failure."""
+    if not isinstance(outcome, Response):
+        return False
+    wanted = outcome.request.statuses
+    return wanted == "any" or outcome.status in wanted
 
 
 def retry_after(value: str, now: float) -> float:

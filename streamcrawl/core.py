@@ -7,7 +7,7 @@ Only leaves (headers, urls, errors, response) stand below this module.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from random import Random
@@ -44,7 +44,7 @@ class RequestOptions(TypedDict, total=False):
     method: str
     headers: Headers
     body: bytes
-    cookies: Mapping[str, str]
+    cookies: Mapping[str, str] | Sequence[Mapping[str, Any]]
     callback: Callback | None
     errback: Errback | None
     cb_kwargs: Mapping[str, Any]
@@ -80,7 +80,8 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
         method: An HTTP method, in capitals.
         headers: Sent as they are; layers add what is missing.
         body: Sent with the request.
-        cookies: Sent with this request and kept by the `cookies` layer.
+        cookies: Sent with this request and kept by the `cookies` layer; values by name, or a dict for each with name,
+            value, and domain, path, secure, … where they are not those of the URL.
         callback: Takes the Response; None: the callback of `scrape`.
         errback: Takes the Failed or Dropped.
         cb_kwargs: Further keyword arguments for callback and errback.
@@ -118,7 +119,7 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
     method: str = "GET"
     headers: Headers = NO_HEADERS
     body: bytes = b""
-    cookies: Mapping[str, str] = {}
+    cookies: Mapping[str, str] | Sequence[Mapping[str, Any]] = {}
     callback: Callback | None = None
     errback: Errback | None = None
     cb_kwargs: Mapping[str, Any] = {}

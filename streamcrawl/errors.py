@@ -7,6 +7,7 @@
     │   ├── UnsupportedScheme          no transport for the scheme
     │   ├── ResolveError               the host name has no address
     │   ├── ConnectError               refused, unreachable, reset while connecting
+    │   ├── ProxyError                 the proxy could not be reached, or did not serve the request
     │   ├── TLSError                   the handshake or the certificate
     │   ├── FetchTimeout               no answer in time
     │   ├── ProtocolError              an answer that is not HTTP, a connection lost half-way
@@ -60,6 +61,27 @@ class ResolveError(FetchError):
 
 class ConnectError(FetchError):
     """Refused, unreachable, or reset while connecting."""
+
+
+class ProxyError(FetchError):
+    """The proxy could not be reached, or did not serve the request.
+
+    Args:
+        message: What happened.
+        proxy: The proxy's URL, without credentials; "": none could be used.
+        status: The HTTP status that it answered with; 0: none.
+        beyond: It says that it could not reach the server: the fault may lie there.
+        response: The answer that was taken for a ban, for the errback.
+    """
+
+    def __init__(
+        self, message: str, *, proxy: str = "", status: int = 0, beyond: bool = False, response: object = None
+    ) -> None:
+        super().__init__(message)
+        self.proxy = proxy
+        self.status = status
+        self.beyond = beyond
+        self.response = response
 
 
 class TLSError(FetchError):

@@ -103,10 +103,10 @@ def _origin(url: str) -> tuple[str, bool] | None:
     scheme = str(parsed.protocol)
     if scheme not in ("http:", "https:"):
         return None
-    return f"{scheme}//{parsed.host}/", scheme == "https:" or _is_loopback(str(parsed.hostname))
+    return f"{scheme}//{parsed.host}/", scheme == "https:" or is_loopback(str(parsed.hostname))
 
 
-def _is_loopback(hostname: str) -> bool:
+def is_loopback(hostname: str) -> bool:
     if hostname == "localhost" or hostname.endswith(".localhost") or hostname == "[::1]":
         return True
     return hostname.startswith("127.") and hostname.replace(".", "").isdigit()

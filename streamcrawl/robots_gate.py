@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
-from streamcrawl.errors import BodyTooLarge, FetchError, FetchTimeout
+from streamcrawl.errors import AddressRefused, BodyTooLarge, FetchError, FetchTimeout
 from streamcrawl.events import Notice
 from streamcrawl.headers import NO_HEADERS, Headers
 from streamcrawl.response import BodyStream, Response
@@ -35,8 +35,8 @@ SHARED = 100
 READING = 60.0
 """Seconds that the first 500 KiB of an overlong file may take."""
 ANY_SIZE = 1 << 50
-SKIPPED = ("robots_txt", "ajax_crawl", "meta_refresh")
-"""The gate itself; and RFC 9309 §2.3.1.2 knows redirects of HTTP alone, not those that a page asks for."""
+SKIPPED = ("robots_txt", "ajax_crawl", "meta_refresh", "scope")
+"""The gate itself; RFC 9309 §2.3.1.2 knows redirects of HTTP alone, not those that a page asks for, to any host."""
 
 
 class Policy(NamedTuple):
@@ -110,7 +110,7 @@ class Gate:
         self, request: Request, host: str, answer: asyncio.Future[Known | None]
     ) -> Request | Dropped | Failed:
         # Shielded: one that stops waiting must not take the answer from the others.
-        while (known := await asyncio.shield(answer)) is None:
+        while (known := await asyncio.shield(answer)) is None or known.asker not in (None, request):
             answer = self._ask(request, host)
         return self._judged(request, known)
 
@@ -139,7 +139,13 @@ class Gate:
 
     async def _learn(self, request: Request, host: str, answer: asyncio.Future[Known | None]) -> None:
         self._count("request_count")
-        known = self._hosts[host] = self._understood(request, host, await self._fetched(request, host))
+        outcome = await self._fetched(request, host)
+        refused = outcome.error if isinstance(outcome, Failed) else None
+        if isinstance(refused, AddressRefused) and host_of(outcome.request.url) == host:
+            # That says nothing of the host, only who may not go there.
+            answer.set_result(Known(0.0, unreachable=True, error=refused, asker=request))
+            return
+        known = self._hosts[host] = self._understood(request, host, outcome)
         answer.set_result(known)
 
     async def _fetched(self, request: Request, host: str) -> Outcome:

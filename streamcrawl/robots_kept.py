@@ -9,7 +9,7 @@ from copy import copy
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from streamcrawl import errors
-from streamcrawl.core import Run
+from streamcrawl.core import Request, Run
 from streamcrawl.errors import FetchError
 from streamcrawl.robots import RobotsRules, Standing
 
@@ -35,6 +35,8 @@ class Known(NamedTuple):
     """Bytes of the file."""
     delay: float = 0.0
     """Seconds between two requests that the frontier was told of."""
+    asker: Request | None = None
+    """The only request that it is for: it may not reach the host, which others may."""
 
     @property
     def weight(self) -> int:

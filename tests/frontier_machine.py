@@ -14,6 +14,7 @@ from streamcrawl.core import Lease
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.frontier.hosts import HostTable
+from streamcrawl.frontier.rates import Rate
 
 EPOCH = 1_900_000_000.0
 SLACK = 1e-5
@@ -23,13 +24,26 @@ HOSTS = ("http://a.test", "http://b.test", "slot")
 SLOTS = {"slot": Slot(concurrency=2, delay=7.0, jitter=0.5)}
 
 
+RATES = st.builds(
+    Rate,
+    st.none() | st.integers(1, 4),
+    st.sampled_from((None, 0.0, 1.0, 4.0)),
+    st.sampled_from((None, None, 0.0, 0.5)),
+)
+SPEAKERS = ("robots_txt", "throttle")
+"""Who says how fast hosts may be asked. The last one has a rule, too."""
+
+
 @dataclass
 class Known:
     """What the model knows of a host."""
 
-    limit: int
-    delay: float
-    jitter: float
+    own: Rate
+    """What the crawl was told."""
+    said: dict[str, Rate] = field(default_factory=dict[str, Rate])
+    """What was set, by whom."""
+    ruled: Rate | None = None
+    """What the rule says."""
     closed: bool = False
     not_until: float = 0.0
     """Nothing may be handed out before."""
@@ -37,8 +51,18 @@ class Known:
     turns: dict[int, float] = field(default_factory=dict[int, float])
     """When a request that went over the wire, or may still, was handed out; by lease."""
 
+    def rates(self) -> list[Rate]:
+        """All that hold."""
+        ruled = [] if self.ruled is None or SPEAKERS[-1] in self.said else [self.ruled]
+        return [self.own, *self.said.values(), *ruled]
+
+    @property
+    def limit(self) -> int:
+        return min(rate.concurrency for rate in self.rates() if rate.concurrency is not None)
+
     def free_at(self) -> float:
-        shortest = self.delay * (1 - self.jitter)
+        # A delay that was said without a jitter is kept whole.
+        shortest = max((rate.delay or 0.0) * (1 - (rate.jitter or 0.0)) for rate in self.rates())
         return max([self.not_until, *(at + shortest for at in self.turns.values())])
 
 
@@ -67,6 +91,7 @@ class FrontierMachine(RuleBasedStateMachine):
         self.clock = 0.0
         self.per_host, self.delay, self.jitter, self.places = per_host, delay, jitter, places
         self.seed, self.memory = seed, memory
+        self.rule: dict[str, Rate] = {}
         self.table, self.frontier = self.made()
         self.hosts = {name: self.fresh(name) for name in HOSTS}
         self.waiting: dict[str, list[Entry]] = {name: [] for name in HOSTS}
@@ -77,15 +102,13 @@ class FrontierMachine(RuleBasedStateMachine):
     def made(self) -> tuple[HostTable, Frontier]:
         arguments = (self.places, self.per_host, self.delay, self.jitter, SLOTS, Random(self.seed))
         table = HostTable(*arguments, lambda: self.clock, lambda: EPOCH + self.clock)
+        table.set_rule(lambda name: self.rule.get(name), by=SPEAKERS[-1])
         return table, Frontier(table, lambda: EPOCH + self.clock, memory=self.memory)
 
     def fresh(self, name: str) -> Known:
         slot = SLOTS.get(name, Slot())
-        return Known(
-            slot.concurrency or self.per_host,
-            self.delay if slot.delay is None else slot.delay,
-            slot.jitter or self.jitter,
-        )
+        delay = self.delay if slot.delay is None else slot.delay
+        return Known(Rate(slot.concurrency or self.per_host, delay, slot.jitter or self.jitter))
 
     # -- what a crawl does --------------------------------------------------------------------------------------------
 
@@ -187,15 +210,19 @@ class FrontierMachine(RuleBasedStateMachine):
         self.table.open(name)
         self.hosts[name].closed = False
 
-    @rule(name=st.sampled_from(HOSTS), delay=st.sampled_from((0.0, 1.0, 4.0)))
-    def set_delay(self, name: str, delay: float) -> None:
-        self.table.set_rate(name, delay=delay)
-        self.hosts[name].delay = max(delay, self.fresh(name).delay)
+    @rule(name=st.sampled_from(HOSTS), by=st.sampled_from(SPEAKERS), rate=RATES)
+    def set_rate(self, name: str, by: str, rate: Rate) -> None:
+        self.table.set_rate(name, delay=rate.delay, concurrency=rate.concurrency, jitter=rate.jitter, by=by)
+        said = self.hosts[name].said
+        said.pop(by, None)
+        if rate != Rate():
+            said[by] = rate
+        assert self.table.said(name, by) == (said.get(by) or (self.rule.get(name) if by == SPEAKERS[-1] else None))
 
-    @rule(name=st.sampled_from(HOSTS), concurrency=st.integers(1, 4))
-    def set_concurrency(self, name: str, concurrency: int) -> None:
-        self.table.set_rate(name, concurrency=concurrency)
-        self.hosts[name].limit = concurrency
+    @rule(name=st.sampled_from(HOSTS), rate=RATES)
+    def set_rule(self, name: str, rate: Rate) -> None:
+        self.rule[name] = self.hosts[name].ruled = rate
+        self.table.set_rule(lambda name: self.rule.get(name), by=SPEAKERS[-1])
 
     @rule(name=st.sampled_from(HOSTS), seconds=st.sampled_from((0.5, 1.0, 6.0)))
     def slow_down(self, name: str, seconds: float) -> None:

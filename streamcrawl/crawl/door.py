@@ -105,7 +105,7 @@ class Door:
             return
         request = request.replace(url=url, site=request.site or parent.site, start=False, lease=None)
         # No dont_filter opens the user's own files to a page of the web.
-        if not may_lead(parent.site, url) or not (request.dont_filter or self._in_scope(request)):
+        if not may_lead(parent.site, url) or not self._within(request):
             self._drop(request, "off-site", lease, nth)
             return
         if self._admit(request, lease, nth) and nth >= 0 and lease is not None:
@@ -130,7 +130,7 @@ class Door:
             key = None if request.dont_filter else fingerprint(request)
             self._let_in(request, key, again.request.lease, seen=True)
             return
-        if not self._in_scope(request):
+        if not self._within(request):
             self._drop(request, "off-site")
             return
         key = fingerprint(request)
@@ -141,6 +141,10 @@ class Door:
             self._drop(request, "duplicate")
             return
         self._let_in(request, key, again.request.lease)
+
+    def _within(self, request: Request) -> bool:
+        """Whether it belongs to the crawl, or says that it does all the same."""
+        return request.dont_filter or "scope" in request.skip or self._in_scope(request)
 
     def _admit(self, request: Request, lease: Lease | None, nth: int = -1) -> bool:
         if request.dont_filter:

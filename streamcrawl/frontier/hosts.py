@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from random import Random
 from time import time
 from typing import Any
 
 from streamcrawl.core import Lease, Request
-
-Waiting = tuple[int, int, "Request | None"]
-"""(minus priority, order of arrival, request); None: it is on disk"""
-
-Later = tuple[float, int, Request]
-"""(monotonic seconds, order of arrival, request)"""
-
-RATES = 100_000
-"""Hosts without work whose rate is remembered, if no job keeps them all."""
-
+from streamcrawl.frontier.host import Host as Host
+from streamcrawl.frontier.rates import NO_RATE, SPEAKERS, Pace, Rate, Rates, Rule
+from streamcrawl.urls import host_of
 
 STALE = 1024
 """Entries in a heap, beside four for each host, above which the old ones are thrown away."""
@@ -28,64 +20,8 @@ LINGER = 1.0
 """Seconds for which a host that ran out of work still counts among those that share the places."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """How a host, or a slot of your own, is to be treated.
-
-    Args:
-        concurrency: Requests at once; 1 or more; None: as the crawl has it.
-        delay: Seconds between two requests; 0 or more; None: as the crawl has it.
-        jitter: The delay varies by this share of itself, 0 to 1; None: as the crawl has it.
-    """
-
-    concurrency: int | None = None
-    delay: float | None = None
-    jitter: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.concurrency is not None and self.concurrency < 1:
-            raise ValueError(f"concurrency is {self.concurrency}; it must be 1 or more")
-        if self.delay is not None and self.delay < 0:
-            raise ValueError(f"delay is {self.delay}; it must be 0 or more seconds")
-        if self.jitter is not None and not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
-
-
-@dataclass(slots=True, eq=False)
-class Host:
-    """One host's queue, places and clock."""
-
-    name: str
-    limit: int
-    delay: float
-    jitter: float
-    queue: list[Waiting] = field(default_factory=list[Waiting])
-    later: list[Later] = field(default_factory=list[Later])
-    row: int = 0
-    """Its number on disk; 0: it has none yet."""
-    stored: int = 0
-    """Requests that wait on disk only."""
-    best: tuple[int, int] | None = None
-    """No request on disk only comes before this (minus priority, order of arrival); None: there is none."""
-    active: int = 0
-    demand: int = 0
-    next_at: float = 0.0
-    rest_until: float = 0.0
-    """A layer asked for rest until then; a turn that is given back does not shorten it."""
-    closed: bool = False
-    turn: int = 0
-    stamp: int = 0
-    """Which of its entries in the heaps is the valid one."""
-    capped: bool = False
-    counted: bool = False
-    """Among the hosts with work, or was so a moment ago."""
-
-    def __repr__(self) -> str:
-        return f"<Host {self.name}: {self.waiting} waiting, {self.active} in flight>"
-
-    @property
-    def waiting(self) -> int:
-        return len(self.queue) + len(self.later) + self.stored
+Slot = Rate
+"""A Rate is called so in `Crawl(slots=…)`, where it may also be faster than the crawl's own."""
 
 
 def _goes_in(host: Host, rank: int, order: int, request: Request) -> bool:
@@ -113,10 +49,10 @@ class HostTable:
     ) -> None:
         self.places = places
         self.used = 0
-        self._per_host = per_host
-        self._delay = delay
-        self._jitter = jitter
         self._slots = slots
+        self._rates = Rates(Pace(per_host, delay, jitter, delay * (1 - jitter)), slots, monotonic, now)
+        self.slot: Callable[[Request], str | None] | None = None
+        """Names the slot of a request that has none; None: its host counts."""
         self._random = random
         self.hosts: dict[str, Host] = {}
         self._ready: list[tuple[int, int, int, Host]] = []
@@ -129,52 +65,42 @@ class HostTable:
         self._demand = 0
         self._with_work = 0
         self.monotonic = monotonic
-        self._began = monotonic(), now()
         self.refill: Callable[[Host], None] = lambda host: None
         """Called when a host is to be asked whose requests are all on disk: brings some into its queue."""
         self.time_has_come: Callable[[Host, int, int, Request], bool] = _goes_in
         """Called for a request whose time has come; False: it does not go into its host's queue."""
         self._resumed: float | None = None
-        self.kept: MutableMapping[str, Any] = {}
-        """What layers said of hosts that have no work now: [delay, concurrency, date until which they rest, date]."""
         self.opened: Callable[[], None] = lambda: None
         """Called when a layer lets a host's requests go: the crawl looks again."""
         self.now = monotonic()
 
+    def name_of(self, request: Request) -> str:
+        """What the request counts as: its slot, the one that `slot` names, or its host."""
+        if request.slot:
+            return request.slot
+        return (self.slot is not None and self.slot(request)) or host_of(request.url)
+
     def host(self, name: str) -> Host:
         found = self.hosts.get(name)
         if found is None:
-            slot = self._slots.get(name, Slot())
-            found = Host(
-                name,
-                self._per_host if slot.concurrency is None else slot.concurrency,
-                self._delay if slot.delay is None else slot.delay,
-                self._jitter if slot.jitter is None else slot.jitter,
-            )
-            self.hosts[name] = found
-            if self.kept:
-                self._recall(found)
+            rates = self._rates
+            said, rest = rates.recall(name) if rates.kept else (None, 0.0)
+            found = self.hosts[name] = Host(name, *rates.of(name, said))
+            found.said, found.rest_until = said, rest
             if self._resumed is not None:
                 # It may have been asked a moment before the job was stopped.
-                found.next_at = max(found.next_at, self._resumed + found.delay)
+                found.began = self._resumed
+            found.next_at = max(rest, found.began + found.wait)
         return found
 
-    def _recall(self, host: Host) -> None:
-        kept = self.kept.get(host.name)
-        if kept is not None:
-            host.delay, host.limit, rest, said = kept
-            began, date = self._began
-            if said > date + self.monotonic() - began:  # the clock was set back since, between two runs of a job
-                date = said
-            host.next_at = host.rest_until = began + max(0.0, rest - date)
+    @property
+    def kept(self) -> MutableMapping[str, Any]:
+        """What layers said of hosts, as plain data; set it before there are hosts."""
+        return self._rates.kept
 
-    def _keep(self, host: Host) -> None:
-        """Remember what a layer said of a host."""
-        began, date = self._began
-        said = date + self.monotonic() - began
-        self.kept[host.name] = [host.delay, host.limit, date + host.rest_until - began, said]
-        if isinstance(self.kept, dict) and len(self.kept) > RATES:
-            del self.kept[next(iter(self.kept))]
+    @kept.setter
+    def kept(self, kept: MutableMapping[str, Any]) -> None:
+        self._rates.kept = kept
 
     def resume(self) -> None:
         """A job goes on: every host waits for its delay before it is asked again."""
@@ -197,7 +123,7 @@ class HostTable:
         self.now = self.monotonic()
         state.rest_until = max(state.rest_until, self.now + seconds)
         state.next_at = max(state.next_at, state.rest_until)
-        self._keep(state)
+        self._rates.keep(host, state.said, state.rest_until)
         self.refresh(state)
 
     def set_rate(
@@ -210,18 +136,72 @@ class HostTable:
         by: str = "",
     ) -> None:
         state = self.host(host)
+        rate = Rate(
+            None if concurrency is None else max(1, concurrency),
+            None if delay is None else max(0.0, delay),
+            None if jitter is None else min(1.0, max(0.0, jitter)),
+        )
+        said: dict[str, Rate] = dict(state.said or {})
+        if rate == NO_RATE:
+            said.pop(by, None)
+        elif by not in said and len(said) >= SPEAKERS:
+            raise ValueError(f"set_rate(by={by!r}): {SPEAKERS} others have a say in {host} already")
+        else:
+            said[by] = rate
         self.now = self.monotonic()
-        if delay is not None:
-            slot = self._slots.get(host)
-            delay = max(delay, self._delay if slot is None or slot.delay is None else slot.delay)
-            # What was sent before the rate was known counts too; without a delay nobody noted when that was.
-            booked = state.next_at if state.delay else self.now
-            state.next_at = max(state.next_at, booked + delay - state.delay)
-            state.delay = delay
-        if concurrency is not None:
-            state.limit = max(1, concurrency)
-        self._keep(state)
+        if said != (state.said or {}):
+            state.said = said or None
+            self._rates.keep(host, state.said, state.rest_until)
+            self._changed(state)
         self.refresh(state)
+
+    def set_rule(self, rule: Rule | None, *, by: str) -> None:
+        """What `by` says of every host that it has set no rate for, from the host's first request on.
+
+        Args:
+            rule: Asked when a host gets work, and whenever something is said of it; None: `by` has no rule any more.
+        """
+        if rule is None:
+            self._rates.rules.pop(by, None)
+        else:
+            self._rates.rules[by] = rule
+        self.now = self.monotonic()
+        for state in tuple(self.hosts.values()):
+            self._changed(state)
+            self.refresh(state)
+
+    def _changed(self, host: Host) -> None:
+        """Something else may hold for the host; also for the turn after the one that it had last."""
+        before = (host.limit, host.delay, host.jitter, host.least)
+        pace = self._rates.of(host.name, host.said)
+        if pace == before:
+            return
+        host.limit, host.delay, host.jitter, host.least = pace
+        next_at, host.booked = host.next_at, -1.0
+        host.next_at = max(host.rest_until, host.began + host.wait)
+        if host.next_at < next_at or pace.limit > before[0]:
+            self.opened()
+
+    def rate(self, host: str, *, but: str | None = None) -> Rate:
+        """What holds for the host, or would hold without what `but` says."""
+        pace = self._rates.of(host, self._known(host).said, but)
+        return Rate(pace.limit, pace.delay, pace.jitter)
+
+    def said(self, host: str, by: str) -> Rate | None:
+        """What `by` has set for the host, or its rule says of it."""
+        said = self._known(host).said
+        if said and by in said:
+            return said[by]
+        rule = self._rates.rules.get(by)
+        return None if rule is None else rule(host)
+
+    def _known(self, name: str) -> Host:
+        """A host that is only looked at."""
+        found = self.hosts.get(name)
+        if found is None:
+            found = self.host(name)
+            self.refresh(found)
+        return found
 
     def close(self, host: str) -> None:
         state = self.host(host)
@@ -390,9 +370,11 @@ class HostTable:
         """Book the host's next turn. Gives (when it was free before, when it is free after)."""
         self.now = self.monotonic()
         before = host.next_at
+        host.began = max(self.now, before)
         if host.delay:
-            factor = 1 + self._random.uniform(-host.jitter, host.jitter) if host.jitter else 1.0
-            host.next_at = max(self.now, before) + host.delay * factor
+            host.luck = self._random.uniform(-1.0, 1.0) if host.jitter else 0.0
+            host.next_at = host.began + host.wait
+        host.booked = host.next_at
         return before, host.next_at
 
     def free(self, lease: Lease) -> None:
@@ -404,8 +386,11 @@ class HostTable:
         host = self.host(lease.host)
         host.active -= 1
         before, after = lease.turn
-        if not lease.charged and host.next_at == after:
+        if not lease.charged and host.booked == after:
+            host.booked = -1.0
             host.next_at = max(before, host.rest_until)
+            if host.delay:
+                host.began = before - host.least  # the turn before that one was then, or earlier
         self.refresh(host)
         if self._capped and self._demand <= self.places:
             self._uncap()

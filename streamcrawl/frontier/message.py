@@ -93,6 +93,12 @@ def _mapping(messages: Messages, value: Any) -> Any:
     return stored_dict(dict(cast(Any, value)), 0)
 
 
+def _cookies(messages: Messages, value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return _mapping(messages, value)
+    return [_mapping(messages, each) for each in cast("list[Any]", value)]
+
+
 def _meta(messages: Messages, value: Any) -> Any:
     if type(value) is not dict:
         raise Refusal(f"is {an(value)}, and no {'plain ' if isinstance(value, dict) else ''}dict")
@@ -160,7 +166,7 @@ FIELDS = (
     Field("method", str, str, _text),
     Field("headers", None, list[tuple[str, str]], _headers, lambda messages, pairs: Headers(pairs)),
     Field("body", bytes, bytes, _body),
-    Field("cookies", None, Any, _mapping, _checked(dict)),
+    Field("cookies", None, Any, _cookies, _checked(dict | list)),
     Field("slot", str, str, _text),
     Field("keep_fragments", bool, bool, _flag),
     Field("fingerprint_headers", None, tuple[str, ...], _texts),

@@ -101,7 +101,8 @@ class _Brotli:
             out: bytes = engine.process(data, output_buffer_limit=STEP)
             if out:
                 yield out
-            if engine.can_accept_more_data() or engine.is_finished():
+            # It takes more data while it still has output that there was no room for.
+            if engine.is_finished() or (engine.can_accept_more_data() and len(out) < STEP):
                 return
             data = b""
 
@@ -191,13 +192,14 @@ class Decoder:
         codings: Names in CODECS, outermost first, as `plan` gives them.
         limit: Bytes, decoded.
         url: For error messages.
+        keep_truncated: What came of data that breaks off is kept: `finish` notes that, and raises nothing.
 
     Raises: DecodeError if there are more than MAX_CODINGS.
     """
 
-    __slots__ = ("_between", "_codecs", "_fed", "_limit", "_url", "size")
+    __slots__ = ("_between", "_codecs", "_fed", "_keep", "_limit", "_url", "size", "truncated")
 
-    def __init__(self, codings: Iterable[str], limit: int, url: str) -> None:
+    def __init__(self, codings: Iterable[str], limit: int, url: str, *, keep_truncated: bool = False) -> None:
         names = tuple(codings)
         if len(names) > MAX_CODINGS:
             raise DecodeError(f"{url}: the body has {len(names)} content codings, at most {MAX_CODINGS} are undone")
@@ -205,9 +207,12 @@ class Decoder:
         self._between = [0] * len(names)
         self._limit = limit
         self._url = url
+        self._keep = keep_truncated
         self._fed = False
         self.size = 0
         """Bytes decoded so far."""
+        self.truncated = False
+        """Whether the data ended before its time."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Give what `data` decodes to, as it is asked for; ask for all of it before feeding on.
@@ -238,11 +243,14 @@ class Decoder:
             raise DecodeError(f"{self._url}: the body cannot be decoded as {name}: {error}") from error
 
     def finish(self) -> None:
-        """Say that the data has ended. Raises: TruncatedBody if it must not end here."""
+        """Say that the data has ended. Raises: TruncatedBody if it must not end here, unless that is kept."""
         if not self._fed:
             return
         for name, codec in self._codecs:
-            if not codec.complete():
+            if codec.complete():
+                continue
+            self.truncated = True
+            if not self._keep:
                 raise TruncatedBody(f"{self._url}: the {name} body ended before its time, after {self.size} bytes")
 
 

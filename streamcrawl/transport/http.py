@@ -1,7 +1,7 @@
 """`http:` and `https:`: the one module that knows httpx.
 
 An httpx transport is the seam. The default one stands on aiohttp's connections, which scale (httpx's own pool looks
-through all of its connections for each request); HTTP/2 goes through httpx's.
+through all of its connections for each request); HTTP/2 goes through httpx's. Proxies are `proxied`'s business.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from streamcrawl.errors import (
     UnsupportedScheme,
 )
 from streamcrawl.headers import Headers
+from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
 from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
-from streamcrawl.transport.pool import IDLE_SECONDS, PooledResponse, make_session
+from streamcrawl.transport.pool import PooledResponse, make_session
+from streamcrawl.transport.proxied import Over, ProxiedSessions, proxy_of, refused, through, unused
 from streamcrawl.transport.reach import ANY, Reaching
 from streamcrawl.urls import host_of, hostname_of, without_fragment
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from streamcrawl.transport.wire import Wire
 
 ACCEPT_ENCODING = (b"Accept-Encoding", b"gzip, deflate, br, zstd")
+FIELD = "proxy-authorization"
 LARGE_BODY = 1024 * 1024
 """Bytes of request body from which on aiohttp wants a file."""
 
@@ -90,21 +93,31 @@ class HttpTransport:
         try:
             async with clock:
                 answer = await self._transport.handle_async_request(outgoing)
+                if answer.status_code == 407 and request.proxy:
+                    await self._refused(request, outgoing, answer)
                 return await self._receive(request, answer, clock, run.monotonic() - started)
         except Exception as error:
             if isinstance(error, FetchError):
                 raise
             if clock.expired():
-                raise FetchTimeout(f"{shown(request.url)}: no complete answer within {seconds:g} s") from error
-            known = translate(error, request.url)
+                raise FetchTimeout(f"{through(request)}: no complete answer within {seconds:g} s") from error
+            known = translate(error, request.url, at=through(request))
             if known is None:
                 raise
             raise known from error
+
+    async def _refused(self, request: Request, outgoing: httpx.Request, answer: httpx.Response) -> None:
+        """Raises: ProxyError, unless it is the server that answers, through a tunnel."""
+        proxy: ProxyAddress = outgoing.extensions["proxy"]
+        if request.url.startswith("http:") and not proxy.socks:
+            await answer.aclose()
+            raise refused(proxy, request.url, answer.status_code, answer.reason_phrase)
 
     def _outgoing(self, request: Request) -> httpx.Request:
         url = without_fragment(request.url)
         try:
             fields, names = fields_of(request.headers)
+            proxy = proxy_of(request.proxy, fields) if request.proxy or FIELD in names else None
             credentials = None
             if "@" in url:
                 url, credentials = split_credentials(url)
@@ -114,7 +127,7 @@ class HttpTransport:
         except ValueError as error:
             raise FetchError(f"{shown(request.url)}: the request cannot be sent: {one_line(error)}") from error
         stream = httpx.ByteStream(request.body) if request.body else NO_BODY
-        extensions = {"reach": self._reaching.of(request), "proxy": request.proxy}
+        extensions = {"reach": self._reaching.of(request), "proxy": proxy}
         outgoing = httpx.Request(request.method, NO_URL, headers=fields, stream=stream, extensions=extensions)
         outgoing.url = UnparsedURL(url)
         return outgoing
@@ -159,7 +172,7 @@ class HttpTransport:
             body,
             request,
             protocol=answer.http_version,
-            ip_address=server_of(answer),
+            ip_address="" if request.proxy else server_of(answer),
             latency=latency,
             wire_size=taking.wire_size,
             stream=stream,
@@ -171,7 +184,9 @@ class HttpTransport:
         try:
             return await read_whole(chunks, taking, request, self._run, clock)
         except Exception as error:
-            known = None if isinstance(error, FetchError) else translate(error, request.url, taking)
+            known = (
+                None if isinstance(error, FetchError) else translate(error, request.url, taking, at=through(request))
+            )
             if known is None:
                 raise
             raise known from error
@@ -185,12 +200,13 @@ class HttpTransport:
             self._streams.discard(body)
             count(self._run, "wire/bytes", body.wire_size)
 
+        at = through(request)
         body = StreamedBody(
-            shown(request.url),
+            at,
             chunks,
             taking,
             close=answer.aclose,
-            translate=lambda error: translate(error, request.url, taking),
+            translate=lambda error: translate(error, request.url, taking, at=at),
             timeout=self._wire.timeout_of(request),
             done=done,
         )
@@ -205,12 +221,7 @@ class HttpTransport:
 
 def open_transport(wire: Wire) -> httpx.AsyncBaseTransport:
     """The httpx transport that a Wire asks for."""
-    if wire.transport is not None:
-        return wire.transport()
-    if not wire.http2:
-        return PooledTransport(wire.verify)
-    anything = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_SECONDS)
-    return httpx.AsyncHTTPTransport(verify=tls_context(wire.verify), http2=True, trust_env=False, limits=anything)
+    return PooledTransport(wire.verify, wire.user_agent) if wire.transport is None else wire.transport()
 
 
 def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
@@ -225,10 +236,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
     and in order, and knows the server's address.
     """
 
-    def __init__(self, verify: bool | ssl.SSLContext = True) -> None:
+    def __init__(self, verify: bool | ssl.SSLContext = True, user_agent: str = "") -> None:
         self._verify = verify
         self._sessions: dict[tuple[str, ...], aiohttp.ClientSession] = {}
         """By reach: a connection that one request may use is not lent to another that may not."""
+        self._proxied = ProxiedSessions(user_agent)
         self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -236,19 +248,24 @@ class PooledTransport(httpx.AsyncBaseTransport):
         session = self._sessions.get(reach)
         if session is None:
             session = self._sessions[reach] = make_session(reach)
-        content, url = request.read(), str(request.url)
-        response = await session.request(
-            request.method,
-            URL(url, encoded=True),
-            headers=outgoing_fields(request.headers.raw),
-            data=(io.BytesIO(content) if len(content) >= LARGE_BODY else content) if content else None,
-            allow_redirects=False,
-            ssl=self._context() if url.startswith("https:") else True,
-        )
+        content, url, proxy = request.read(), str(request.url), request.extensions.get("proxy")
+        options: dict[str, Any] = {
+            "headers": outgoing_fields(request.headers.raw),
+            "data": (io.BytesIO(content) if len(content) >= LARGE_BODY else content) if content else None,
+            "allow_redirects": False,
+            "ssl": self._context() if url.startswith("https:") else True,
+        }
+        over: Over = unused
+        if proxy is None:
+            response = await session.request(request.method, URL(url, encoded=True), **options)
+        else:
+            if proxy.scheme == "https":
+                options["ssl"] = self._context()
+            response, over = await self._proxied.request(session, proxy, request.method, url, options)
         return httpx.Response(
             response.status,
             headers=response.raw_headers,
-            stream=PooledStream(response),
+            stream=PooledStream(response, over),
             extensions={"http_version": HTTP_1_0 if response.version == aiohttp.HttpVersion10 else HTTP_1_1},
         )
 
@@ -262,13 +279,15 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for session in self._sessions.values():
             await session.close()
+        await self._proxied.aclose()
 
 
 class PooledStream(httpx.AsyncByteStream):
     """A body on one of aiohttp's connections."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, over: Over) -> None:
         self.response = response
+        self._over = over
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.response.content.iter_any()
@@ -276,6 +295,7 @@ class PooledStream(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         # Closed, not drained, if there is more to come; at its end the body has given the connection back itself.
         self.response.close()
+        await self._over()
 
 
 def outgoing_fields(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
@@ -308,17 +328,18 @@ def count(run: Run, name: str, more: int) -> None:
     run.stats[name] = run.stats.get(name, 0) + more
 
 
-def translate(error: Exception, url: str, body: Intake | None = None) -> FetchError | None:
+def translate(error: Exception, url: str, body: Intake | None = None, *, at: str = "") -> FetchError | None:
     """What an exception of httpx, aiohttp or the sockets means, or None if it is none of theirs.
 
     Args:
         error: As it was raised.
         url: Of the request.
         body: If the header fields had come already: what was read of the body.
+        at: How the error's text names the request; "": by its URL.
     """
     if not isinstance(error, FOREIGN):
         return None
-    at, why = shown(url), reason(error)
+    at, why = at or shown(url), reason(error)
     if isinstance(error, (httpx.TimeoutException, aiohttp.ServerTimeoutError)):
         return FetchTimeout(f"{at}: no answer in time: {why}")
     if body is not None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import socket
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import TransferEncodingError
+
+from streamcrawl.transport.addresses import Permits, permits
+from streamcrawl.transport.reach import Reach, refused
+from streamcrawl.transport.resolver import CheckedResolver, Names
 
 HEADER_SIZE = 64 * 1024
 """Bytes of one header field or of the status line; some sites' cookies and policies are far above aiohttp's 8 KiB."""
 
 HEADER_COUNT = 512
 IDLE_SECONDS = 30.0
-DNS_SECONDS = 300
 CONNECT_SECONDS = 30.0
 READ_SIZE = 128 * 1024
 """Bytes read ahead of the reader; the socket is paused at twice as much."""
@@ -23,6 +28,10 @@ GARBLED = "the chunks are garbled"
 
 AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would send of its own."""
+
+
+AddressInfo: TypeAlias = "tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]"
+"""What `socket.getaddrinfo` gives."""
 
 
 class PooledResponse(aiohttp.ClientResponse):
@@ -71,21 +80,43 @@ def retrieved(closed: asyncio.Future[None]) -> None:
 def make_connector(reach: tuple[str, ...]) -> aiohttp.TCPConnector:
     """The pool of connections. How many there are at once is the frontier's business, so it has no limit of its own.
 
-    Which addresses may be connected to is decided here: by the resolver.
+    Which addresses may be connected to is decided here, twice: of a name's addresses only those are tried that `reach`
+    permits, and no socket is made for any other, wherever it comes from.
     """
+    permitted = permits(reach)
+    names = reach.names if isinstance(reach, Reach) else None
     return aiohttp.TCPConnector(
         limit=0,
         limit_per_host=0,
-        resolver=aiohttp.ThreadedResolver(),
-        ttl_dns_cache=DNS_SECONDS,
+        resolver=CheckedResolver(names if isinstance(names, Names) else Names(), permitted),
+        use_dns_cache=False,  # Names has one, for all connectors of the run
         keepalive_timeout=IDLE_SECONDS,
+        socket_factory=None if permitted.everything else socket_maker(permitted),
     )
 
 
+def socket_maker(permitted: Permits) -> Callable[[AddressInfo], socket.socket]:
+    """Makes sockets for addresses that may be connected to. It is given the very address that will be."""
+
+    def make(target: AddressInfo) -> socket.socket:
+        family, kind, protocol, _, (address, *_) = target
+        why = permitted.objection(address)
+        if why:
+            raise refused(address, address, why)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
 def make_session(reach: tuple[str, ...]) -> aiohttp.ClientSession:
+    """A session on connections that go only where `reach` permits."""
+    return session_on(make_connector(reach))
+
+
+def session_on(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     """A session that sends what it is given: no cookies, proxies, timeouts, decoding or fields of its own."""
     return aiohttp.ClientSession(
-        connector=make_connector(reach),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

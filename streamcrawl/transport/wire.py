@@ -9,16 +9,19 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from streamcrawl.core import Request, Run
-from streamcrawl.errors import FlowError, UnsupportedScheme
+from streamcrawl.errors import AddressRefused, FlowError, UnsupportedScheme
 from streamcrawl.response import Response
+from streamcrawl.transport.addresses import START, words
 from streamcrawl.transport.body import shown
-from streamcrawl.urls import scheme_of
+from streamcrawl.transport.reach import may_open, site_of
+from streamcrawl.urls import WEB_SCHEMES, scheme_of
 from streamcrawl.version import __version__
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
+    from aiohttp.abc import AbstractResolver
 
 MIB = 1024 * 1024
 USER_AGENT = f"streamcrawl/{__version__} (+https://pypi.org/project/streamcrawl/)"
@@ -35,7 +38,13 @@ class Wire:
         verify: Whether certificates are verified, or the SSL context to use.
         http2: Speak HTTP/2 where the server does. Needs the extra `streamcrawl[http2]`.
         decompress: Ask for gzip, deflate, br and zstd, and undo them.
-        transport: Makes another httpx transport to send http and https with.
+        transport: Makes another httpx transport to send http and https with. It connects where it likes: what is said
+            of `reach` and `resolver` is up to it.
+        reach: What a request may connect to that has no `reach` of its own: "start", "private", "any", networks such as
+            "10.0.0.0/8", or several of these; "public" or () for public addresses alone. "!10.1.0.0/16" refuses a
+            network in any case. "start" is what the start request of its site is on: no crawl that was not started on a
+            private network ever reaches one.
+        resolver: Makes the `aiohttp.abc.AbstractResolver` that looks up host names; None: the operating system's.
 
     Raises: ValueError, TypeError; FlowError if `http2` is not installed.
     """
@@ -47,6 +56,8 @@ class Wire:
     http2: bool = False
     decompress: bool = True
     transport: Callable[[], httpx.AsyncBaseTransport] | None = None
+    reach: str | tuple[str, ...] = START
+    resolver: Callable[[], AbstractResolver] | None = None
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
@@ -64,6 +75,11 @@ class Wire:
             raise ValueError("http2=True has no effect on a transport of your own: set it there")
         if self.transport is not None and not callable(self.transport):
             raise TypeError(f"transport={self.transport!r}: a function that makes an httpx.AsyncBaseTransport")
+        if self.resolver is not None and not callable(self.resolver):
+            raise TypeError(f"resolver={self.resolver!r}: a function that makes an aiohttp.abc.AbstractResolver")
+        object.__setattr__(self, "reach", words(self.reach))
+        if self.transport is not None and (self.resolver is not None or self.reach != (START,)):
+            raise ValueError("resolver and reach have no effect on a transport of your own: it connects where it likes")
         if self.http2 and find_spec("h2") is None:
             raise FlowError("http2=True needs the package h2: pip install 'streamcrawl[http2]'")
 
@@ -107,6 +123,8 @@ class OpenWire:
     async def __call__(self, request: Request) -> Response:
         """Bring one Response. Raises: FetchError."""
         scheme = scheme_of(request.url)
+        if scheme not in WEB_SCHEMES and scheme in SCHEMES:
+            check_scheme(request)
         transport = self._by_scheme.get(scheme)
         if transport is None:
             transport = self._open(scheme, request.url)
@@ -136,10 +154,20 @@ class OpenWire:
         return f"<OpenWire {', '.join(sorted(self._by_scheme)) or 'unused'}>"
 
 
-def _http(wire: Wire, run: Run) -> Transport:
-    from streamcrawl.transport.http import HttpTransport
+def check_scheme(request: Request) -> None:
+    """Raises: AddressRefused if a page of the web has led to what is the user's own, such as a file."""
+    if not may_open(request):
+        raise AddressRefused(f"{shown(request.url)}: the web, here {site_of(request)}, does not lead there")
 
-    return HttpTransport(wire, run)
+
+def _http(wire: Wire, run: Run) -> Transport:
+    if wire.transport is not None:
+        from streamcrawl.transport.http import HttpTransport
+
+        return HttpTransport(wire, run)
+    from streamcrawl.transport.guarded import GuardedTransport
+
+    return GuardedTransport(wire, run)
 
 
 def _file(wire: Wire, run: Run) -> Transport:

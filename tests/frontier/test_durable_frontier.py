@@ -14,6 +14,7 @@ from streamcrawl.core import Lease, Request
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.frontier.hosts import HostTable
+from streamcrawl.frontier.rates import Rate
 
 
 class DurableMachine(FrontierMachine):
@@ -27,7 +28,7 @@ class DurableMachine(FrontierMachine):
         """The highest id that is committed: rows are numbered as they come."""
         self.settled: list[tuple[str, Entry]] = []
         """Settled, and not committed."""
-        self.rates: dict[str, tuple[float, int, float]] = {}
+        self.rates: dict[str, tuple[dict[str, Rate], float]] = {}
         """What layers had said of hosts at the last commit."""
 
     def made(self) -> tuple[HostTable, Frontier]:
@@ -48,7 +49,7 @@ class DurableMachine(FrontierMachine):
     def committed(self) -> None:
         self.safe = self.added
         self.settled.clear()
-        self.rates = {name: (host.delay, host.limit, host.not_until) for name, host in self.hosts.items()}
+        self.rates = {name: (dict(host.said), host.not_until) for name, host in self.hosts.items()}
 
     @rule()
     def commit(self) -> None:
@@ -71,8 +72,8 @@ class DurableMachine(FrontierMachine):
         for name, host in self.hosts.items():
             host.active.clear()
             host.closed = False
-            fresh = self.fresh(name)
-            host.delay, host.limit, host.not_until = self.rates.get(name, (fresh.delay, fresh.limit, 0.0))
+            said, host.not_until = self.rates.get(name, ({}, 0.0))
+            host.said = dict(said)
             lost = [entry for entry in self.waiting[name] if entry.rank[1] > self.safe]
             for entry in lost:
                 self.waiting[name].remove(entry)

@@ -96,7 +96,8 @@ def test_an_unknown_coding_below_a_known_one_stays() -> None:
 
 @pytest.mark.parametrize(
     ("body", "error"),
-    [(b"no gzip at all", DecodeError), (gzip.compress(TEXT)[:-20], TruncatedBody)],
+    [(b"no gzip at all", DecodeError), (gzip.compress(TEXT, mtime=0)[:-20], TruncatedBody)],
+    ids=["not gzip", "cut off"],
 )
 def test_broken_bodies_fail(body: bytes, error: type[Exception]) -> None:
     outcome = answer(coded(body, "gzip"))
@@ -120,6 +121,36 @@ def test_the_limit(request_: Request, max_size: int | None, fits: bool) -> None:
         assert outcome.body == TEXT
     else:
         assert isinstance(outcome.error, BodyTooLarge)
+
+
+@pytest.mark.parametrize(("encoding", "encode"), CODERS.items(), ids=CODERS)
+def test_what_there_is_of_a_body_that_breaks_off_may_be_kept(encoding: str, encode: Callable[[bytes], bytes]) -> None:
+    packed = encode(bytes(range(256)) * 40)[:-15]
+    outcome: Any
+    (outcome,) = through(decompress(truncated="keep"), to=[URL], fetch=FakeFetch({"/": coded(packed, encoding)}))
+    assert (bytes(range(256)) * 40).startswith(outcome.body)
+    assert outcome.flags == ("truncated",)
+    assert isinstance(answer(coded(packed, encoding)).error, TruncatedBody)
+
+
+def test_a_body_that_is_whole_has_no_flag() -> None:
+    whole, broken = coded(gzip.compress(TEXT), "gzip"), coded(b"no gzip at all", "gzip")
+    site = FakeFetch({"/": whole, "/broken": broken})
+    outcomes: list[Any] = through(decompress(truncated="keep"), to=[URL, URL + "broken"], fetch=site)
+    assert outcomes[0].flags == ()
+    assert isinstance(outcomes[1].error, DecodeError)
+
+
+def test_a_streamed_body_that_breaks_off_just_ends_if_that_is_kept() -> None:
+    packed = gzip.compress(TEXT)[:-9]
+    response = coded(b"", "gzip").replace(stream=Chunks(packed, size=11))
+    stage = download(decompress(truncated="keep"), fetch=FakeFetch({"/": response}))
+    assert piped(stage, map_async(read), to=[Request(URL, stream=True)]) == [TEXT]
+
+
+def test_an_unknown_word_is_refused_when_built() -> None:
+    with pytest.raises(ValueError, match='"fail" or "keep"'):
+        decompress(truncated="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - what is tested
 
 
 def test_a_streamed_body_that_breaks_is_closed_and_the_reader_sees_it() -> None:

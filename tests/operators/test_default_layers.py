@@ -10,19 +10,37 @@ from streamcrawl.streams.layer import Hooks, layer
 
 PLACES = [
     "scope",
+    "guard",
     "user_agent",
     "robots_txt",
+    "http_auth",
     "default_headers",
     "timeout",
     "size_limit",
     "conditional",
     "retry",
+    "ajax_crawl",
+    "meta_refresh",
     "redirect",
     "cookies",
+    "http_cache",
+    "proxy",
+    "throttle",
     "decompress",
     "download_stats",
 ]
-DEFAULT = ["robots_txt", "default_headers", "conditional", "retry", "redirect", "cookies", "download_stats"]
+DEFAULT = [
+    "robots_txt",
+    "default_headers",
+    "conditional",
+    "retry",
+    "meta_refresh",
+    "redirect",
+    "cookies",
+    "proxy",
+    "throttle",
+    "download_stats",
+]
 
 
 def names(layers: tuple[Layer, ...]) -> list[str]:
@@ -59,7 +77,7 @@ def test_each_call_makes_layers_anew() -> None:
 
 def test_a_name_that_is_no_place_is_told_with_those_that_are() -> None:
     with pytest.raises(
-        ValueError, match="no default layer is called 'proxies'; the names are scope, user_agent, robots_txt"
+        ValueError, match="no default layer is called 'proxies'; the names are scope, guard, user_agent, robots_txt"
     ):
         ops.default_layers(proxies=mine())
     with pytest.raises(ValueError, match="'Retry'"):

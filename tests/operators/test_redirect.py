@@ -23,6 +23,9 @@ from streamcrawl.testing.virtual_time import run_virtual
 URL = "https://a.example/folder/page?q=1"
 
 
+ONE_ORIGIN = {"authorization", "host", "proxy-authorization"}
+
+
 def up(outcome: Outcome, layer: NamedLayer | None = None) -> Outcome:
     loop = asyncio.new_event_loop()
     try:
@@ -122,11 +125,11 @@ def test_the_method_is_rewritten_as_fetch_says(status: int, method: str, becomes
     [
         ("https://a.example/", "https://a.example/b", set[str]()),
         ("https://a.example/", "https://a.example:443/b", set[str]()),
-        ("https://a.example/", "https://a.example:8443/b", {"authorization", "host"}),
-        ("http://a.example/", "https://a.example/b", {"authorization", "host"}),
-        ("https://a.example/", "http://a.example/b", {"authorization", "host", "cookie", "referer"}),
-        ("https://a.example/", "https://www.a.example/b", {"authorization", "host", "cookie"}),
-        ("http://a.example/", "http://b.example/b", {"authorization", "host", "cookie"}),
+        ("https://a.example/", "https://a.example:8443/b", ONE_ORIGIN),
+        ("http://a.example/", "https://a.example/b", ONE_ORIGIN),
+        ("https://a.example/", "http://a.example/b", ONE_ORIGIN | {"cookie", "referer"}),
+        ("https://a.example/", "https://www.a.example/b", ONE_ORIGIN | {"cookie"}),
+        ("http://a.example/", "http://b.example/b", ONE_ORIGIN | {"cookie"}),
     ],
 )
 def test_what_is_dropped_on_the_way_to_another_origin(source: str, target: str, gone: set[str]) -> None:
@@ -134,7 +137,8 @@ def test_what_is_dropped_on_the_way_to_another_origin(source: str, target: str, 
         "Authorization": "Basic x",
         "Cookie": "a=1",
         "Host": "a.example",
-        "Referer": "https://a.example/",
+        "Proxy-Authorization": "Basic y",
+        "Referer": source,
         "X-Mine": "1",
     }
     following = hop(
@@ -157,7 +161,53 @@ def test_a_hop_is_made_from_the_request_as_it_was_leased() -> None:
     assert following.cookies == {}  # the jar has them; sent again they would undo a newer Set-Cookie
     assert (following.priority, following.depth, following.meta, following.dont_filter) == (5, 4, {"mine": 1}, True)
     assert (following.attempt, following.not_before, following.answer) == (0, 0.0, None)
-    assert following.via == (URL,)
+    assert (following.via, following.via_reasons) == ((URL,), ("301",))
+
+
+def test_why_it_was_led_on_is_kept_with_where() -> None:
+    following = hop(moved("/b", 308, via=("https://a.example/0",), via_reasons=("meta refresh",)))
+    assert following.via == ("https://a.example/0", URL)
+    assert following.via_reasons == ("meta refresh", "308")
+
+
+@pytest.mark.parametrize(
+    ("own", "target", "told"),
+    [
+        ("https://a.example/x?q=1", "/b", "https://a.example/x?q=1"),
+        ("https://a.example/x?q=1", "https://b.example/", "https://a.example/"),
+        ("https://a.example/x?q=1", "http://a.example/", None),
+        ("no address", "https://b.example/", None),
+    ],
+)
+def test_a_referer_of_your_own_tells_another_site_no_more_than_a_page_would(
+    own: str, target: str, told: str | None
+) -> None:
+    request = Request(URL, headers=Headers({"Referer": own}))
+    assert hop(moved(target).replace(request=request)).headers.get("Referer") == told
+
+
+def test_a_body_that_went_out_over_https_is_not_sent_on_in_the_clear() -> None:
+    response = moved("http://a.example/b", 307, method="POST", body=b"secret")
+    assert up(response) is response
+    assert hop(moved("http://a.example/b", 303, method="POST", body=b"secret")).body == b""
+    assert hop(moved("http://a.example/b", 307, method="POST")).method == "POST"
+    assert hop(moved("https://b.example/", 308, method="POST", body=b"open")).body == b"open"
+
+
+def test_a_request_may_say_how_often_it_is_led_on() -> None:
+    response = moved("/b", max_redirects=0)
+    assert up(response) is response
+    via = ("https://a.example/1", "https://a.example/2")
+    assert hop(moved("/b", via=via, max_redirects=3), redirect(times=1)).max_redirects == 3
+    failed = up(moved("/b", via=via, max_redirects=2))
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, TooManyRedirects)
+
+
+def test_a_request_let_in_once_more_leads_nowhere_else_twice() -> None:
+    again = hop(moved("/b", skip=("scope", "dedupe"), dont_filter=True))
+    assert (again.dont_filter, again.skip) == (False, ("scope",))
+    assert hop(moved("/b", skip=("scope",), dont_filter=True)).dont_filter
 
 
 @pytest.mark.parametrize(

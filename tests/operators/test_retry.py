@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from random import Random
+from typing import Any
 
 import pytest
 import reactivex as rx
 from reactivex import operators as rxo
 
 from streamcrawl.backoff import backoff
+from streamcrawl.breaker import RetryBudget
 from streamcrawl.core import Again, Dropped, Failed, Lease, Outcome, Request
-from streamcrawl.errors import ConnectError, TLSError
+from streamcrawl.errors import ConnectError, OperatorError, TLSError
+from streamcrawl.events import Notice
 from streamcrawl.headers import Headers
 from streamcrawl.operators.download import download
 from streamcrawl.operators.retry import retry
@@ -155,7 +158,56 @@ def test_the_host_rests_even_when_no_repeat_is_left(run: LocalRun) -> None:
     assert run.hosts.not_before == {"http://a.example": 30.0}
 
 
+def test_statuses_and_errors_of_your_own(run: LocalRun) -> None:
+    layer = retry(statuses={418, 503}, errors=(TLSError, KeyError))
+    for status, method, goes in (418, "GET", True), (418, "POST", False), (503, "POST", True), (500, "GET", False):
+        assert isinstance(up(run, layer, busy(status, method=method)), Again) is goes
+    assert isinstance(up(run, layer, Failed(Request(URL), TLSError("expired"))), Again)
+    raised = up(run, layer, Failed(Request(URL), OperatorError("fetch", KeyError("x"))))
+    assert isinstance(raised, Again)
+    assert raised.reason == "OperatorError"
+    refused = Failed(Request(URL), ConnectError("refused"))
+    assert up(run, layer, refused) is refused
+    assert isinstance(up(run, retry(unsafe=True), busy(500, method="POST")), Again)
+
+
+def test_a_request_may_say_how_often_it_is_sent_again(run: LocalRun) -> None:
+    response = busy(500, max_retries=0)
+    assert up(run, retry(), response) is response
+    assert isinstance(up(run, retry(times=0), busy(500, max_retries=3, attempt=2)), Again)
+    last = busy(500, max_retries=3, attempt=3)
+    assert up(run, retry(), last) is last
+
+
+@pytest.mark.parametrize(("level", "attempt", "tries"), [("error", 2, "3 tries"), ("debug", 2, "3 tries")])
+def test_giving_up_is_told(run: LocalRun, level: Any, attempt: int, tries: str) -> None:
+    told: list[Notice] = []
+    run.events.on(Notice, told.append)
+    up(run, retry(give_up_level=level), busy(500, attempt=attempt))
+    up(run, retry(times=0), busy(500, max_retries=0))
+    assert [(notice.text, notice.level) for notice in told] == [
+        (f"retry: gave up {URL} after {tries}: 500 Internal Server Error", level),
+        (f"retry: gave up {URL} after 1 try: 500 Internal Server Error", "error"),
+    ]
+
+
+def test_when_the_budget_of_a_host_is_used_up_there_is_no_repeat(run: LocalRun) -> None:
+    hook = retry(budget=RetryBudget(ratio=0, reserve=2), breaker=None).make(run).up
+    assert hook is not None
+    came = [type(hook(busy(500))).__name__ for _ in range(4)]
+    assert came == ["Again", "Again", "Response", "Response"]
+    elsewhere = Failed(Request("http://b.example/"), ConnectError("refused"))
+    assert isinstance(hook(elsewhere), Again)
+    assert run.stats["retry/budget_exhausted"] == 2
+
+
 def test_arguments_are_checked_when_built() -> None:
+    with pytest.raises(ValueError, match="give_up_level='loud'"):
+        retry(give_up_level="loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - what is tested
+    with pytest.raises(ValueError, match="status 99"):
+        retry(statuses=[99])
+    with pytest.raises(TypeError, match="error 'OSError'"):
+        retry(errors=("OSError",))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - what is tested
     with pytest.raises(ValueError, match="times=-1"):
         retry(times=-1)
     with pytest.raises(ValueError, match="max_retry_after=-2"):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from through import Spy, through
 
+from streamcrawl import Crawl, Response, fetch
+from streamcrawl import operators as ops
 from streamcrawl.core import Dropped, Request
-from streamcrawl.events import Notice
+from streamcrawl.errors import Drop
+from streamcrawl.events import Notice, RequestDropped
 from streamcrawl.operators.scope import Rule, scope
-from streamcrawl.testing.fake_fetch import FakeFetch
+from streamcrawl.testing.fake_fetch import FakeFetch, page
+from streamcrawl.testing.virtual_time import run_virtual
 
 SITE = FakeFetch({"/": "home", "/a": "a", "/private": "no", "/shop/1": "one"})
 
@@ -56,6 +62,54 @@ def test_dont_filter_passes() -> None:
     request = Request("http://b.example/", dont_filter=True)
     (outcome,) = through(scope("a.example", deny="b.example"), to=[request], fetch=SITE)
     assert not isinstance(outcome, Dropped)
+
+
+def test_a_request_may_skip_it() -> None:
+    request = Request("http://b.example/", skip=("scope",))
+    (outcome,) = through(scope("a.example"), to=[request], fetch=SITE)
+    assert not isinstance(outcome, Dropped)
+
+
+def test_start_links_hops_and_what_is_fetched_within_are_judged(tmp_path: Path) -> None:
+    """The pictures of an item are fetched with `dont_filter`: that says nothing about where they lead."""
+    site = FakeFetch(
+        {
+            "http://a.example/": page(links=["/hop", "http://b.example/link"]),
+            "/hop": page(status=302, headers={"Location": "http://c.example/hopped"}),
+        }
+    )
+    refused: list[str] = []
+    pictures: list[Any] = []
+
+    async def callback(response: Response) -> AsyncIterator[Any]:
+        for url in "http://d.example/nested", "http://a.example/well":
+            try:
+                await fetch(Request(url, dont_filter=True))
+            except Drop as drop:
+                refused.append(f"{url}: {drop}")
+        yield {"image_urls": ["http://e.example/picture.png"]}
+        for link in response.follow_all(css="a"):
+            yield link
+
+    async def main() -> Any:
+        layers = ops.default_layers(robots_txt=None, scope=scope("a.example"))
+        start = ["http://a.example/", "http://start.example/"]
+        crawl = Crawl(start, scope="any").pipe(
+            ops.download(*layers, fetch=site),
+            ops.scrape(callback),
+            ops.images(tmp_path.as_uri()),
+            ops.on_item(pictures.append),
+        )
+        run = crawl.start()
+        run.events.on(RequestDropped, lambda event: refused.append(event.dropped.request.url))
+        return await run
+
+    run_virtual(main)
+    assert {request.url.split("/")[2] for _, request in site.log} == {"a.example"}
+    assert set(refused) == {
+        *("http://start.example/", "http://b.example/link", "http://c.example/hopped"),
+        *("http://d.example/nested", "http://d.example/nested: off-site", "http://e.example/picture.png"),
+    }
 
 
 def test_each_domain_is_told_and_counted_once() -> None:

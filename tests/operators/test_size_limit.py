@@ -6,7 +6,10 @@ import pytest
 from through import Spy, through
 
 from streamcrawl.core import Request
+from streamcrawl.errors import ConnectError
+from streamcrawl.events import Notice
 from streamcrawl.operators.size_limit import size_limit
+from streamcrawl.testing.fake_fetch import FakeFetch, page
 
 
 def test_it_is_set_where_there_is_none() -> None:
@@ -19,3 +22,35 @@ def test_it_is_set_where_there_is_none() -> None:
 def test_a_bad_number_is_refused_when_built(size: int) -> None:
     with pytest.raises(ValueError, match=rf"size_limit\({size}\): 1 byte or more"):
         size_limit(size)
+    with pytest.raises(ValueError, match=rf"size_limit\({size}\): 1 byte or more"):
+        size_limit(warn=size)
+
+
+def test_nothing_to_do_is_refused_when_built() -> None:
+    with pytest.raises(ValueError, match="neither size nor warn"):
+        size_limit()
+
+
+def test_large_bodies_are_told_of() -> None:
+    spy = Spy()
+    site = FakeFetch(
+        {
+            "/large": b"x" * 1001,
+            "/fits": b"x" * 1000,
+            "/streamed": page(b"x" * 10, headers={"Content-Length": "1002"}),
+            "/odd": page(b"x" * 10, headers={"Content-Length": "\u00b2"}),
+            "/broken": ConnectError("refused"),
+        }
+    )
+    to = [
+        Request(f"http://a.example/{name}", stream=name in ("streamed", "odd"))
+        for name in ("large", "fits", "streamed", "odd", "broken")
+    ]
+    through(size_limit(warn=1000), to=to, fetch=site, spy=spy)
+    told = [(event.text, event.level) for event in spy.events if isinstance(event, Notice)]
+    assert told == [
+        ("size_limit: the body of http://a.example/large is 1001 bytes long, more than 1000", "warning"),
+        ("size_limit: the body of http://a.example/streamed is 1002 bytes long, more than 1000", "warning"),
+    ]
+    assert spy.stats == {"size_limit/warned": 2}
+    assert [request.max_size for request in spy.sent] == [None] * 5

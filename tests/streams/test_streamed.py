@@ -377,6 +377,9 @@ def test_a_body_is_closed_when_its_iterator_is() -> None:
 
     starts = [Request(f"http://a.test/{n}", stream=True) for n in range(2)]
     flow = Crawl(starts, concurrency=1).pipe(ops.download(*BARE, fetch=site), ops.scrape(read_some))
-    summary = run_virtual(flow.start, limit=3600.0)
-    assert summary.pages == 2
+
+    async def main() -> Summary:
+        return await flow.start()
+
+    assert run_virtual(main(), limit=3600.0).pages == 2
     assert [body.closed for body in bodies] == [True, True]

@@ -137,6 +137,13 @@ def test_a_bomb_between_two_codings_stops_too() -> None:
         decode_body(gzip.compress(inner), Headers({"Content-Encoding": "gzip, gzip"}), limit=1_000_000, url=URL)
 
 
+def test_all_of_a_brotli_body_comes_although_its_last_bytes_held_more_than_one_step() -> None:
+    packer = brotli.Compressor(quality=1)
+    packed = b"".join(packer.process(bytes(2**22)) for _ in range(6)) + packer.finish()
+    assert len(decode("br", [packed], limit=2**25)) == 6 * 2**22
+    assert len(decode("br", cut(packed, [1000] * 100), limit=2**25)) == 6 * 2**22
+
+
 def test_members_of_gzip_and_frames_of_zstd_follow_each_other() -> None:
     assert decode("gzip", [gzip.compress(b"one ") + gzip.compress(b"two")]) == b"one two"
     assert decode("zstd", [zstd_of(b"one ") + zstd_of(b"two")]) == b"one two"

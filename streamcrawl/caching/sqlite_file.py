@@ -1,0 +1,390 @@
+"""The file of `sqlite_store`: everything in here runs in the one thread that the connection belongs to.
+
+What is asked together goes in with one transaction. Reading writes nothing: when an entry was used is kept in memory,
+and written with the next transaction that there is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar, cast
+
+from streamcrawl.caching.packing import Compression, Packed, pack
+from streamcrawl.caching.store import VARIANTS
+from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
+
+T = TypeVar("T")
+
+APPLICATION = 0x73634843
+"""In the file's header, so that it is not taken for something else: "scHC"."""
+VERSION = 1
+"""Of the tables."""
+
+WAIT = 10.0
+"""Seconds to wait for another process that is writing."""
+PAUSE = 0.02
+"""Seconds between two tries where SQLite does not wait by itself."""
+
+LARGEST = 900_000_000
+"""Bytes of one entry; SQLite's own limit is 1,000,000,000."""
+TOUCHES = 1000
+"""Uses that are remembered, at most, before they are written."""
+SWEEP = 3600.0
+"""Seconds between two looks for what is too old."""
+CHUNK = 500
+"""Entries that are removed with one statement."""
+ROUNDS = 10
+"""Statements that one put waits for at most, where the file was allowed to be much larger before."""
+EMPTY = 6
+"""Pages of a file without entries."""
+LOW = 0.95
+"""Down to this share of `max_size` is removed when it is full, so that not every put has to."""
+WAL_LEFT = 16 * 1024 * 1024
+"""Bytes that the write-ahead log keeps between two transactions."""
+
+_TABLES = """
+CREATE TABLE entries(id INTEGER PRIMARY KEY, key BLOB, variant BLOB, stored REAL, used REAL, size INTEGER);
+CREATE INDEX entries_by_key ON entries(key);
+CREATE INDEX entries_by_use ON entries(used);
+CREATE TABLE bodies(id INTEGER PRIMARY KEY, head BLOB, body BLOB);
+"""
+LARGE = 1024 * 1024
+"""Bytes from which a body is written and read in place: in a statement SQLite makes two copies of it."""
+
+_GET = f"""
+SELECT entries.id, variant, stored, used, head, iif(length(body) < {LARGE}, body, length(body))
+FROM entries LEFT JOIN bodies USING(id) WHERE key = ? ORDER BY entries.id DESC"""  # noqa: S608 - a number of ours
+
+
+class SqliteFile:
+    """One connection. Arguments as those of `sqlite_store`. Raises: CacheStoreError."""
+
+    def __init__(self, path: Path, *, max_size: int | None, compress: Compression, max_age: float | None) -> None:
+        self._path = path
+        self._max_size = max_size
+        self._compress: Compression = compress
+        self._max_age = max_age
+        self._used: dict[int, float] = {}
+        """By id, when: not yet in the file."""
+        self._swept: float | None = None
+        self._patient = True
+        self.counts: dict[str, int] = {}
+        """For the run's stats; whoever takes them puts an empty dict there."""
+        with told(path):
+            self._db = _connected(path)
+        try:
+            with told(path):
+                self._page: int = self._db.execute("PRAGMA page_size").fetchone()[0]
+                self._shrink()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def work(self, calls: list[Call]) -> None:
+        """Answer these calls, in their order."""
+        writes = False
+        for call in calls:
+            if call.entry is not None:
+                call.packed = pack(call.entry, call.now, self._compress)  # before the file is locked
+            writes = writes or call.what != "get"
+        if writes or len(self._used) >= TOUCHES:
+            self._write(calls)
+        else:
+            for call in calls:
+                self._read(call)
+        self._check(calls)
+
+    def _write(self, calls: list[Call]) -> None:
+        try:
+            with told(self._path), transaction(self._db):
+                self._note_uses()
+                self._sweep(calls[-1].now)
+                for call in calls:
+                    self._do(call)
+        except CacheStoreError as error:
+            self._be_patient(not _busy(error.__cause__))
+            for call in calls:
+                if call.what == "get":
+                    self._read(call)  # it saw what is not there now
+                else:
+                    call.error = error
+        else:
+            self._be_patient(True)
+
+    def _be_patient(self, patient: bool) -> None:
+        """Whether to wait for others who write. Who has waited in vain once does not let every page wait as long."""
+        if patient != self._patient:
+            self._patient = patient
+            self._db.execute(f"PRAGMA busy_timeout = {int((WAIT if patient else PAUSE) * 1000)}").fetchall()
+
+    def _do(self, call: Call) -> None:
+        if call.what == "get":
+            call.result = self._rows(call)
+        elif call.packed is not None:
+            self._put(call.key, call.packed, call.now)
+        else:
+            ids = self._db.execute("SELECT id FROM entries WHERE key = ?", (call.key,)).fetchall()
+            self._remove([id for (id,) in ids])
+
+    def _read(self, call: Call) -> None:
+        try:
+            with told(self._path):
+                self._db.execute("BEGIN")  # nobody replaces an entry between its head and its body
+                try:
+                    call.result = self._rows(call)
+                finally:
+                    self._db.execute("ROLLBACK")
+        except CacheStoreError as error:
+            call.error = error
+
+    def _rows(self, call: Call) -> list[Packed]:
+        """The key's variants as they lie there, the one that was put last first."""
+        found: list[Packed] = []
+        for id, variant, stored, used, head, body in self._db.execute(_GET, (call.key,)).fetchall():
+            if self._max_age is not None and call.now - stored > self._max_age:
+                continue  # the next sweep removes it
+            if self._max_size is not None and abs(call.now - used) > TOUCH:
+                self._used[id] = call.now
+            if isinstance(body, int):
+                body = self._read_large(id)
+            found.append(Packed(variant, stored, head or b"", body or b""))
+        return found
+
+    def _read_large(self, id: int) -> bytes:
+        with self._db.blobopen("bodies", "body", id, readonly=True) as blob:
+            return blob.read()
+
+    def _check(self, calls: list[Call]) -> None:
+        """Make entries of what was read; what is damaged goes."""
+        for call in calls:
+            if call.what != "get" or call.error is not None:
+                continue
+            entries, damaged = whole_of(call.result)
+            call.result = Found(entries, len(damaged))
+            if damaged:
+                with suppress(CacheStoreError), told(self._path), transaction(self._db):
+                    self._remove_damaged(call.key, damaged)
+
+    def _remove_damaged(self, key: bytes, damaged: list[Packed]) -> None:
+        heads = {each.variant: each.head for each in damaged}
+        # Somebody may have put a whole one there since.
+        rows = self._db.execute(_GET, (key,)).fetchall()
+        self._remove([id for id, variant, _, _, head, _ in rows if heads.get(variant) == (head or b"")])
+
+    def _put(self, key: bytes, packed: Packed, now: float) -> None:
+        rows = self._db.execute("SELECT id, variant FROM entries WHERE key = ? ORDER BY id DESC", (key,)).fetchall()
+        others = [id for id, variant in rows if variant != packed.variant]
+        gone = [id for id, variant in rows if variant == packed.variant] + others[VARIANTS - 1 :]
+        if gone:
+            self._remove(gone)
+        if not self._made_room(packed.size):
+            self._count("too_large", 1)
+            return
+        made = self._db.execute(
+            "INSERT INTO entries(key, variant, stored, used, size) VALUES (?, ?, ?, ?, ?)",
+            (key, packed.variant, packed.stored, now, packed.size),
+        )
+        id = cast(int, made.lastrowid)
+        if len(packed.body) < LARGE:
+            self._db.execute("INSERT INTO bodies VALUES (?, ?, ?)", (id, packed.head, packed.body))
+            return
+        self._db.execute("INSERT INTO bodies VALUES (?, ?, zeroblob(?))", (id, packed.head, len(packed.body)))
+        with self._db.blobopen("bodies", "body", id) as blob:
+            view = memoryview(packed.body)
+            for begin in range(0, len(view), LARGE):
+                blob.write(view[begin : begin + LARGE])
+
+    def _made_room(self, size: int) -> bool:
+        """Whether so many bytes may come in; what was unused the longest has gone for them."""
+        if size > LARGEST:
+            return False
+        if self._max_size is None:
+            return True
+        most: int = self._max_size // self._page
+        # A page is never quite full; and what an entry has in the tables' inner pages.
+        need = size * 21 // 20 // self._page + 4
+        if need + EMPTY > most:
+            return False
+        if self._pages() + need <= most:
+            return True
+        wanted = min(int(most * LOW), most - need)
+        rounds = 0
+        over = self._pages() > most  # it may have more now than it was allowed to have: that goes bit by bit
+        while (pages := self._pages()) > max(wanted, EMPTY) and not (over and rounds == ROUNDS):
+            if not self._evict((pages - wanted) * self._page):
+                break
+            rounds += 1
+        return True
+
+    def _pages(self) -> int:
+        """Pages of the file that hold something."""
+        (all_,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        return int(all_ - free)
+
+    def _evict(self, excess: int) -> int:
+        """Remove what was unused the longest, some `excess` bytes; gives how many entries."""
+        gone: list[int] = []
+        rows = self._db.execute("SELECT id, size FROM entries ORDER BY used LIMIT ?", (CHUNK,))
+        for id, size in rows.fetchall():
+            gone.append(id)
+            excess -= size
+            if excess <= 0:
+                break
+        self._remove(gone)
+        self._count("evicted", len(gone))
+        return len(gone)
+
+    def _sweep(self, now: float) -> None:
+        """Now and then, remove what is too old."""
+        if self._max_age is None or (self._swept is not None and abs(now - self._swept) < SWEEP):
+            return
+        self._swept = now
+        rows = self._db.execute("SELECT id FROM entries WHERE stored < ?", (now - self._max_age,)).fetchall()
+        self._remove([id for (id,) in rows])
+        self._count("expired", len(rows))
+
+    def _remove(self, ids: list[int]) -> None:
+        for begin in range(0, len(ids), CHUNK):
+            chunk = ids[begin : begin + CHUNK]
+            marks = ",".join("?" * len(chunk))
+            for table in ("entries", "bodies"):
+                self._db.execute(f"DELETE FROM {table} WHERE id IN ({marks})", chunk)  # noqa: S608 - question marks
+        for id in ids:
+            self._used.pop(id, None)
+
+    def _note_uses(self) -> None:
+        if self._used:
+            rows = [(used, id) for id, used in self._used.items()]
+            self._db.executemany("UPDATE entries SET used = ? WHERE id = ?", rows)
+            self._used.clear()
+
+    def _count(self, name: str, more: int) -> None:
+        if more:
+            self.counts[name] = self.counts.get(name, 0) + more
+
+    def _shrink(self) -> None:
+        """Give free pages back to the disk where the file is larger than it may be."""
+        if self._max_size is not None:
+            (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+            excess = pages - self._max_size // self._page
+            if excess > 0:
+                with suppress(sqlite3.OperationalError):  # another process is writing: the next one may do it
+                    # Not `execute`, which takes one step of a statement without columns: one page.
+                    self._db.executescript(f"PRAGMA incremental_vacuum({excess})")
+
+    def close(self) -> None:
+        """Note what was used, and leave one whole file. Raises: CacheStoreError."""
+        try:
+            with told(self._path):
+                if self._used:
+                    with transaction(self._db):
+                        self._note_uses()
+                self._shrink()
+        finally:
+            self._db.close()
+
+    def __repr__(self) -> str:
+        return f"<SqliteFile {self._path}>"
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Generator[None]:
+    """All of the block, or nothing; from its beginning nobody else writes."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # a disk that is full has taken it back already
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def told(path: Path) -> Generator[None]:
+    """Errors of the block as CacheStoreErrors that name the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        reason = "another process does not stop writing to it" if _busy(error) else why(error)
+        raise CacheStoreError(f"cache {path}: {reason}") from error
+    except OSError as error:
+        raise CacheStoreError(f"cache {path}: {why(error)}") from error
+
+
+def _busy(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    make_folder(path.parent)
+    path.open("ab").close()  # it says more clearly than SQLite why a file cannot be opened
+    db = sqlite3.connect(path.absolute(), timeout=WAIT, isolation_level=None)
+    try:
+        _prepare(db, path)
+        db.execute("PRAGMA synchronous = NORMAL")  # after a power cut the last writes may be missing, and nothing else
+        db.execute("PRAGMA secure_delete = OFF")  # on in some builds: what was removed would be overwritten with zeros
+        db.execute(f"PRAGMA journal_size_limit = {WAL_LEFT}").fetchall()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """See that it is ours, or make it so."""
+    if _patiently(lambda: _looked_at(db, path)):
+        return
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of effect before the first table only
+    _patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchall())
+    with transaction(db):
+        if not _is_ours(db, path):  # another process may have been faster
+            for statement in _TABLES.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _looked_at(db: sqlite3.Connection, path: Path) -> bool:
+    db.execute("BEGIN")  # another process may be making the tables: all of them are seen, or none
+    try:
+        return _is_ours(db, path)
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _is_ours(db: sqlite3.Connection, path: Path) -> bool:
+    """False for an empty file. Raises: CacheStoreError for somebody else's."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == APPLICATION:
+        if version != VERSION:
+            raise CacheStoreError(
+                f"cache {path}: its tables are of version {version}, and this release knows version {VERSION}; "
+                "give another path, or delete it"
+            )
+        return True
+    if tables or application:
+        raise CacheStoreError(f"cache {path}: a database of something else; give another path")
+    return False
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """For what SQLite does not wait by itself: a switch to write-ahead logging by several processes at once."""
+    begin = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except sqlite3.OperationalError as error:
+            if not _busy(error) or time.monotonic() - begin > WAIT:
+                raise
+        time.sleep(PAUSE)

@@ -1,0 +1,133 @@
+"""Cookies put on requests and taken off responses: what the `cookies` layer does in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streamcrawl.cookies.cookie import Cookie, Refused
+from streamcrawl.cookies.events import CookiesReceived, CookiesSent
+from streamcrawl.cookies.files import CookieFileError
+from streamcrawl.cookies.jar import cookie_header
+from streamcrawl.cookies.jars import Jars
+from streamcrawl.core import Outcome, Request, Run
+from streamcrawl.events import Notice
+from streamcrawl.response import Response
+
+
+class Exchange:
+    """One run's cookies on their way down and up.
+
+    Args:
+        run: For the time, and to tell.
+        jars: Where they are kept.
+        write_every: Seconds between two writings of the jars' file; None: there is none.
+        same_site: Whether `SameSite` counts.
+        debug: Tell everything as Notices too.
+    """
+
+    def __init__(self, run: Run, jars: Jars, *, write_every: float | None, same_site: bool, debug: bool) -> None:
+        self._run = run
+        self._jars = jars
+        self._every = write_every
+        self._same_site = same_site
+        self._debug = debug
+        self._written = run.monotonic()
+        self._parted = 0
+
+    def down(self, request: Request) -> Request:
+        jars = self._jars
+        if not request.cookies and not jars.size and not self._debug:
+            return request
+        url = request.url
+        if not url.startswith("http"):
+            return request
+        now = self._run.now()
+        if request.cookies:
+            jars.set(request.cookiejar, url, request.cookies, now)
+            self._changed(now)
+        jar = jars.find(request.cookiejar)
+        source = request.referrer if self._same_site else None
+        found = [] if jar is None else jar.cookies_for(url, now, method=request.method, source=source)
+        own = request.headers.getall("cookie")
+        if not found and not own:
+            return request
+        value = cookie_header(found)
+        if own:
+            value = merged("; ".join(own), value)
+        self._sent(request, found, value)
+        return request.replace(headers=request.headers.set("Cookie", value)) if found else request
+
+    def up(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Response):
+            lines = outcome.headers.getall("set-cookie")
+            # What the http_cache has is of the past: its cookies were taken when it came.
+            if lines and "cached" not in outcome.flags and outcome.url.startswith("http"):
+                now = self._run.now()
+                results = self._jars.store(outcome.request.cookiejar, outcome.url, lines, now)
+                self._received(outcome, lines, results)
+                self._changed(now)
+        return outcome
+
+    async def close(self) -> None:
+        """Write the file for the last time."""
+        if self._jars.unwritten:
+            error = self._write(self._run.now())
+            if error is not None:
+                self._run.fail(error)
+
+    def _changed(self, now: float) -> None:
+        jars = self._jars
+        if self._every is not None and jars.unwritten and self._run.monotonic() - self._written >= self._every:
+            self._written = self._run.monotonic()
+            self._write(now)
+        if jars.parted and not self._parted:
+            self._tell(
+                "cookies: too many jars, or too many cookies in them; jars not used for long are dropped", "warning"
+            )
+        self._parted = jars.parted
+
+    def _write(self, now: float) -> CookieFileError | None:
+        try:
+            self._jars.write(now)
+        except CookieFileError as error:
+            self._tell(f"cookies: they could not be written: {error}", "error")
+            return error
+        return None
+
+    # ---- telling
+
+    def _sent(self, request: Request, found: list[Cookie], header: str) -> None:
+        events = self._run.events
+        if events.wants(CookiesSent):
+            events.emit(CookiesSent(url=request.url, cookies=tuple(found), header=header, cookiejar=request.cookiejar))
+        if self._debug:
+            self._tell(f"cookies sent with {request.method} {request.url}: {header}", "debug")
+
+    def _received(self, response: Response, lines: Iterable[str], results: list[Cookie | Refused]) -> None:
+        events = self._run.events
+        if events.wants(CookiesReceived):
+            taken = tuple(each for each in results if isinstance(each, Cookie))
+            refused = tuple(each for each in results if isinstance(each, Refused))
+            jar = response.request.cookiejar
+            events.emit(CookiesReceived(url=response.url, cookies=taken, refused=refused, cookiejar=jar))
+        if self._debug:
+            for line, result in zip(lines, results, strict=True):
+                why = f" (refused: {result.reason})" if isinstance(result, Refused) else ""
+                self._tell(f"cookies received from {response.status} {response.url}: {line}{why}", "debug")
+
+    def _tell(self, text: str, level: str) -> None:
+        if self._run.events.wants(Notice):
+            self._run.events.emit(Notice(text=text, level=level))
+
+
+def merged(own: str, more: str) -> str:
+    """A `Cookie` header with all pairs of `own`, and those of `more` whose names it lacks."""
+    pairs = [pair for part in own.split(";") if (pair := part.strip(" \t"))]
+    names = {_name(pair) for pair in pairs}
+    pairs += [pair for pair in more.split("; ") if pair and _name(pair) not in names]
+    return "; ".join(pairs)
+
+
+def _name(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return name.rstrip(" \t") if equals else ""
