@@ -1,4 +1,4 @@
-"""A spider as a plain class: its methods are the callbacks, its fields are what it can be told.
+"""A spider as a class: what it can be told are its arguments, and its methods are the callbacks.
 
 Run it: streamcrawl run examples/class_spider.py -O books.jsonl
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from streamcrawl import Crawl, Response
 from streamcrawl import operators as ops
+from streamcrawl.spiders import Spider
 
 START = os.environ.get("START_URL", "https://books.toscrape.com/")
 
@@ -22,18 +23,14 @@ class Book:
     in_stock: int
 
 
-@dataclass(frozen=True, slots=True)
-class BookSpider:
+class BookSpider(Spider):
     """All books of a shop, or those of one category."""
 
-    start: str
+    name = "books"
+    start_urls = [START]  # noqa: RUF012 - every run has a list of its own
     category: str | None = None
-    delay: float = 0.0
 
-    def crawl(self) -> Crawl[Any]:
-        return Crawl(self.start, delay=self.delay).pipe(ops.download(), ops.scrape(self.shop))
-
-    def shop(self, page: Response) -> Iterator[Any]:
+    def parse(self, page: Response) -> Iterator[Any]:
         for link in page.css("div.side_categories ul ul a"):
             name = link.css("::text").get("").strip()
             if self.category in (None, name):
@@ -52,7 +49,7 @@ class BookSpider:
         )
 
 
-crawl = BookSpider(START).crawl()
+crawl = Crawl.of(BookSpider)
 
 if __name__ == "__main__":
-    print(BookSpider(START, category="Poetry", delay=0.5).crawl().pipe(ops.feed("poetry.jsonl")).run())
+    print(Crawl.of(BookSpider, category="Poetry").replace(delay=0.5).pipe(ops.feed("poetry.jsonl")).run())

@@ -32,6 +32,9 @@ UNDONE_ERRORS: tuple[type[Exception], ...] = (ResolveError, ConnectError)
 AILING_STATUSES = frozenset({429, 502, 503, 504, 522, 524})
 """It is the host that cannot, or will not for now. Not 500: that may well be this one page."""
 
+NOT_CACHED = "not in the cache"
+"""The flag of the 504 of a cache that must ask nobody, and why it drops other requests."""
+
 
 def backoff(first: float, *, factor: float = 2.0, ceiling: float, jitter: float = 0.5) -> Wait:
     """Waits that grow: `first` seconds, then `factor` times as long each time, up to `ceiling`.
@@ -118,11 +121,11 @@ def ailing(outcome: Outcome) -> bool:
 
 
 def is_wanted(outcome: Outcome) -> bool:
-    """Whether it is a response whose status the request asked for: then it is no failure."""
+    """Whether it is a response that the request asked for, by its status or by `only-if-cached`: no failure then."""
     if not isinstance(outcome, Response):
         return False
     wanted = outcome.request.statuses
-    return wanted == "any" or outcome.status in wanted
+    return wanted == "any" or outcome.status in wanted or NOT_CACHED in outcome.flags
 
 
 def retry_after(value: str, now: float) -> float:

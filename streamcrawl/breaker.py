@@ -135,7 +135,7 @@ class Standings:
         request = outcome.request
         if request.answer is not None or not isinstance(outcome, (Response, Failed)):
             return  # it does not come from the host
-        if isinstance(outcome, Response) and "cached" in outcome.flags:
+        if isinstance(outcome, Response) and "cached" in outcome.flags and "revalidated" not in outcome.flags:
             return
         host = host_for(request)
         found = self.hosts.get(host)

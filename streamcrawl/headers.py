@@ -29,12 +29,16 @@ class Headers:
         self._index: dict[str, str] | None = None
 
     @classmethod
-    def from_raw(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Header fields as they came over the wire (bytes are kept by way of Latin-1)."""
+    def _of(cls, pairs: tuple[tuple[str, str], ...]) -> Headers:
         made = cls.__new__(cls)
-        made._pairs = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
+        made._pairs = pairs
         made._index = None
         return made
+
+    @classmethod
+    def from_raw(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Header fields as they came over the wire (bytes are kept by way of Latin-1)."""
+        return cls._of(tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]))
 
     def _lookup(self) -> dict[str, str]:
         index = self._index
@@ -61,26 +65,24 @@ class Headers:
 
     def set(self, name: str, value: str) -> Headers:
         """A copy in which `name` stands once, with `value`."""
-        if name.lower() not in self._lookup():
-            return Headers((*self._pairs, (name, value)))
-        return Headers((*self.without(name)._pairs, (name, value)))
+        return self._of((*self.without(name)._pairs, (name, value)))
 
     def add(self, name: str, value: str) -> Headers:
         """A copy with one more field at the end."""
-        return Headers((*self._pairs, (name, value)))
+        return self._of((*self._pairs, (name, value)))
 
     def without(self, *names: str) -> Headers:
         """A copy without these fields; itself if none of them is there."""
         gone = {name.lower() for name in names}
         if gone.isdisjoint(self._lookup()):
             return self
-        return Headers(pair for pair in self._pairs if pair[0].lower() not in gone)
+        return self._of(tuple([pair for pair in self._pairs if pair[0].lower() not in gone]))
 
     def defaults(self, others: HeaderPairs) -> Headers:
         """A copy with those fields of `others` that are absent here; itself if all are there."""
         index = self._lookup()
         more = [pair for pair in Headers(others)._pairs if pair[0].lower() not in index]
-        return Headers((*self._pairs, *more)) if more else self
+        return self._of((*self._pairs, *more)) if more else self
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(name, value), repeated fields apart, in order."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from streamcrawl.backoff import NOT_CACHED
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
 from streamcrawl.errors import AddressRefused, BodyTooLarge, FetchError, FetchTimeout
 from streamcrawl.events import Notice
@@ -80,7 +81,7 @@ class Gate:
         if known is None and host not in self._asking:
             known = self._recalled(request, host)
         if known is None or known.until <= self._run.monotonic():
-            return request if _is_question(request) else self._wait(request, host, self._ask(request, host))
+            return request if _is_question(request) else self._asked(request, host)
         self._hosts.move_to_end(host)
         if known.rules is None and not known.unreachable:
             return request
@@ -106,12 +107,27 @@ class Gate:
 
     # -- asking ------------------------------------------------------------------------------------
 
+    def _asked(self, request: Request, host: str) -> Awaitable[Request | Dropped | Failed]:
+        if host not in self._asking:
+            return self._wait(request, host, self._ask(request, host))
+        # Somebody else asks, who may need a place for that: what waits for him holds none.
+        self._run.landed(request)
+        queue = _queue(request, host)
+        if queue in self._closed:
+            return self._wait(request, host, self._asking[host])
+        self._close(queue)
+        return self._wait(request, host, self._asking[host], queue)
+
     async def _wait(
-        self, request: Request, host: str, answer: asyncio.Future[Known | None]
+        self, request: Request, host: str, answer: asyncio.Future[Known | None], closed: str | None = None
     ) -> Request | Dropped | Failed:
-        # Shielded: one that stops waiting must not take the answer from the others.
-        while (known := await asyncio.shield(answer)) is None or known.asker not in (None, request):
-            answer = self._ask(request, host)
+        try:
+            # Shielded: one that stops waiting must not take the answer from the others.
+            while (known := await asyncio.shield(answer)) is None or known.asker not in (None, request):
+                answer = self._ask(request, host)
+        finally:
+            if closed is not None:
+                self._open(closed)
         return self._judged(request, known)
 
     def _ask(self, request: Request, host: str) -> asyncio.Future[Known | None]:
@@ -121,21 +137,27 @@ class Gate:
             return answer
         answer = self._asking[host] = asyncio.get_running_loop().create_future()
         queue = _queue(request, host)
-        self._closed[queue] += 1
-        self._run.hosts.close(queue)
+        self._close(queue)
 
         def ended(task: asyncio.Task[None]) -> None:
             del self._asking[host]
-            self._closed[queue] -= 1
-            if not self._closed[queue]:
-                del self._closed[queue]
-                self._run.hosts.open(queue)
+            self._open(queue)
             if not answer.done():
                 answer.set_result(None)
 
         # A callback of the task, because it also comes when the task is cancelled before its first step.
         self._run.spawn(self._learn(request, host, answer)).add_done_callback(ended)
         return answer
+
+    def _close(self, queue: str) -> None:
+        self._closed[queue] += 1
+        self._run.hosts.close(queue)
+
+    def _open(self, queue: str) -> None:
+        self._closed[queue] -= 1
+        if not self._closed[queue]:
+            del self._closed[queue]
+            self._run.hosts.open(queue)
 
     async def _learn(self, request: Request, host: str, answer: asyncio.Future[Known | None]) -> None:
         self._count("request_count")
@@ -170,6 +192,9 @@ class Gate:
 
     def _understood(self, request: Request, host: str, outcome: Outcome) -> Known:
         """What the outcome means for the host; it is kept, and its rate passed on."""
+        if isinstance(outcome, Dropped) and outcome.reason == NOT_CACHED:
+            # The cache is all there is to crawl: there is no host to be polite to, and nothing to be learnt of it.
+            return Known(self._run.monotonic() + self._policy.unreachable_ttl)
         if isinstance(outcome, Response):
             self._count("response_count")
             self._count(f"response_status_count/{outcome.status}")

@@ -66,7 +66,7 @@ class Pushback:
 
     first: float = 0.25
     factor: float = 2.0
-    ceiling: float = 60.0
+    ceiling: float = 10.0
     recovery: int = 20
     statuses: Collection[int] = REFUSALS
     errors: tuple[type[Exception], ...] = ()

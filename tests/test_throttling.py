@@ -170,9 +170,9 @@ def test_each_refusal_doubles_the_delay_up_to_the_ceiling(bench: Bench) -> None:
 
 
 def test_it_begins_from_the_delay_that_is_in_force(bench: Bench) -> None:
-    bench.table.set_rate(A, delay=10.0, by="robots_txt")
+    bench.table.set_rate(A, delay=4.0, by="robots_txt")
     Slowing(bench.run, Pushback()).refused(answer(503))
-    assert bench.delay() == 20.0
+    assert bench.delay() == 8.0
 
 
 def test_what_was_on_its_way_already_counts_once(bench: Bench) -> None:
@@ -357,7 +357,7 @@ def test_a_stream_names_so_many_patterns_and_no_more(bench: Bench, monkeypatch: 
 @pytest.mark.parametrize(
     ("make", "options", "text"),
     [
-        (Pushback, {"first": 0.0}, r"Pushback\(first=0.0, ceiling=60.0\): 0 < first <= ceiling"),
+        (Pushback, {"first": 0.0}, r"Pushback\(first=0.0, ceiling=10.0\): 0 < first <= ceiling"),
         (Pushback, {"first": 2.0, "ceiling": 1.0}, r"Pushback\(first=2.0, ceiling=1.0\)"),
         (Pushback, {"factor": 1.0}, r"Pushback\(factor=1.0\): above 1"),
         (Pushback, {"recovery": 0}, r"Pushback\(recovery=0\): 1 or more"),

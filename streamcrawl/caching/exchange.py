@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
+from streamcrawl.backoff import NOT_CACHED
 from streamcrawl.caching.entry import CorruptEntry, Entry
-from streamcrawl.caching.policy import Asked, CachePolicy, Missing, Serve, Settled
+from streamcrawl.caching.policy import Asked, CachePolicy, Missing, Serve, Settled, Stored
 from streamcrawl.caching.store import OpenCacheStore
 from streamcrawl.core import Dropped, Failed, Lease, Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.transport.reach import stored_objection
 from streamcrawl.urls import scheme_of
-
-NOT_CACHED = "not in the cache"
-"""Why a request was dropped that must not be sent."""
 
 UNRESERVED = 256 * 1024
 """Bytes of a body that need no reservation of memory, as with `fetch`."""
@@ -35,12 +34,14 @@ class Limits:
 class Exchange:
     """One run of the layer: the requests that are under way, with what is stored for them."""
 
-    __slots__ = ("_limits", "_policy", "_refreshing", "_run", "_store", "_told", "_under_way")
+    __slots__ = ("_absent", "_limits", "_policy", "_refreshing", "_run", "_store", "_told", "_under_way")
 
     def __init__(self, run: Run, policy: CachePolicy, store: OpenCacheStore, limits: Limits) -> None:
         self._run = run
         self._policy = policy
         self._store = store
+        self._absent: Callable[[bytes], bool] | None = getattr(store, "absent", None)
+        """Tells at once what is not there, if the store can: most pages of a first crawl are not."""
         self._limits = limits
         self._under_way: dict[Lease, Asked] = {}
         self._refreshing: set[bytes] = set()
@@ -54,15 +55,25 @@ class Exchange:
         key = self._policy.key(request)
         if key is None:
             return request
-        if self._policy.answers(request):
+        if self._policy.answers(request) and not (self._absent is not None and self._absent(key)):
             return self._looked_up(request, key)
         return self._next(request, key, [])
 
     async def _looked_up(self, request: Request, key: bytes) -> Request | Outcome:
-        outcome = self._next(request, key, await self._get(key))
+        entries = [each for each in await self._get(key) if self._may_answer(each, request)]
+        outcome = self._next(request, key, entries)
         if isinstance(outcome, Response):
-            await self._reserve(outcome)
+            await self._given_out(outcome)
         return outcome
+
+    def _may_answer(self, entry: Entry, request: Request) -> bool:
+        """Whether the request may have the stored response, whatever the policy says of it."""
+        # What is sent again did not get what it wanted; it would get the same.
+        if request.attempt and not self._limits.ignore_missing:
+            return False
+        if request.max_size is not None and len(entry.body) > request.max_size:
+            return False
+        return not stored_objection(self._run, request, entry.url, entry.ip_address)
 
     def _next(self, request: Request, key: bytes, entries: list[Entry]) -> Request | Outcome:
         now = self._run.now()
@@ -116,7 +127,9 @@ class Exchange:
         if settled.put is not None and await self._is_latest(asked):
             await self._put(asked.key, settled.put)
         response = self._policy.answer(serve, asked.request, now)
-        await self._reserve(response)
+        if settled.stat == "revalidate" and isinstance(outcome, Response):
+            response = _renewed(response, outcome)
+        await self._given_out(response)
         return response
 
     async def _stored(self, settled: Settled, fill: Entry | None, key: bytes, response: Response) -> Response:
@@ -181,9 +194,14 @@ class Exchange:
             text = f"http_cache: the store cannot be {done}: {type(error).__name__}: {error}; pages come from the wire"
             self._run.events.emit(Notice(text=text, level="warning"))
 
-    async def _reserve(self, response: Response) -> None:
-        if response.size > UNRESERVED:
-            await self._run.reserve(response.request, response.size - UNRESERVED)
+    async def _given_out(self, response: Response) -> None:
+        """Have room in memory for a stored body, which is whole: nothing of it is on the wire."""
+        stream = response.stream
+        size = stream.size if isinstance(stream, Stored) else response.size
+        if size > UNRESERVED:
+            await self._run.reserve(response.request, size - UNRESERVED)
+        if size > UNRESERVED or stream is not None:
+            self._run.landed(response.request)
 
     def _refresh(self, request: Request, key: bytes) -> None:
         if key in self._refreshing:
@@ -207,6 +225,14 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self._under_way)} under way, {self._store!r}>"
+
+
+def _renewed(response: Response, news: Response) -> Response:
+    """A stored response that the server has just confirmed: with the cookies that it has set now, and no others."""
+    headers = response.headers.without("set-cookie")
+    for value in news.headers.getall("set-cookie"):
+        headers = headers.add("Set-Cookie", value)
+    return response.replace(headers=headers, flags=(*response.flags, "revalidated"))
 
 
 class Tee:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from hashlib import blake2b
 from typing import Literal, NamedTuple, TypeAlias
@@ -23,7 +24,7 @@ _REST = struct.Struct("<B16sdIQQ")
 _FIXED = _START.size + _REST.size
 
 _PLAIN, _GZIP, _ZSTD = range(3)
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 1
 _GZIP_LEVEL = 6
 _GZIP_WINDOW = 31
 
@@ -31,6 +32,8 @@ _SAMPLE = 64 * 1024
 """Bytes of a large body that are compressed on trial."""
 _LEAST = 64
 """Bytes of body below which nothing is won."""
+
+_own = threading.local()
 
 _to_bytes = msgspec.msgpack.Encoder().encode
 
@@ -148,7 +151,11 @@ def _coded(entry: Entry) -> bool:
 def _zstd(data: Bytes) -> bytes:
     from streamcrawl.transport.decoding import zstd
 
-    return bytes(zstd().compress(data, _ZSTD_LEVEL))
+    compressor = getattr(_own, "zstd", None)
+    if compressor is None:
+        # Kept, one for each thread: to make one costs more than to compress a page.
+        compressor = _own.zstd = zstd().ZstdCompressor(level=_ZSTD_LEVEL)
+    return bytes(compressor.compress(data, compressor.FLUSH_FRAME))
 
 
 def _gzip(data: Bytes) -> bytes:

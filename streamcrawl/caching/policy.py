@@ -182,6 +182,11 @@ class Stored:
         self._body = body
         self._at = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory, read or not."""
+        return len(self._body)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while self._at < len(self._body):
             chunk = self._body[self._at : self._at + 65_536]

@@ -169,8 +169,8 @@ class Rfc9111:
             found.pop(name, None)
         return found
 
-    def _stores(self, entry: Entry) -> bool:
-        headers = Headers(entry.headers)
+    def _stores(self, entry: Entry, headers: Headers | None = None) -> bool:
+        headers = Headers(entry.headers) if headers is None else headers
         says = self._says(headers)
         return may_store(entry.status, says) and (self.always_store or useful(entry, headers, says, self._guess))
 
@@ -188,9 +188,12 @@ class Rfc9111:
         vary = vary_of(response.headers, request.headers)
         if vary is None:
             return None
-        headers = kept_fields(response.headers.defaults({"Date": format_date(now)}))
-        entry = entry_of(request, response, now, headers, vary)
-        return entry if self._stores(entry) else None
+        came = response.headers
+        if "date" not in came:
+            came = came.add("Date", format_date(now))
+        kept = kept_fields(came)
+        entry = entry_of(request, response, now, kept, vary)
+        return entry if self._stores(entry, came if len(kept) == len(came.pairs()) else Headers(kept)) else None
 
     def _renewed(self, stored: Entry, asked: Asked, response: Response, now: float) -> Settled:
         """Source: RFC 9111 §4.3.4."""

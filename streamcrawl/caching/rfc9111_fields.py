@@ -117,6 +117,11 @@ def _moment(text: str, this_year: int) -> float | None:
 
 def format_date(moment: float) -> str:
     """An IMF-fixdate."""
+    return _format_second(int(moment // 1))
+
+
+@lru_cache(maxsize=16)
+def _format_second(moment: int) -> str:
     at = datetime.fromtimestamp(moment, UTC)
     month = _NAMES[at.month - 1].capitalize()
     day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.weekday()]

@@ -39,6 +39,8 @@ CHUNK = 500
 """Entries that are removed with one statement."""
 ROUNDS = 10
 """Statements that one put waits for at most, where the file was allowed to be much larger before."""
+KEYS = 100_000
+"""Keys of a file that are known without looking, at most: some 10 MB."""
 EMPTY = 6
 """Pages of a file without entries."""
 LOW = 0.95
@@ -60,6 +62,11 @@ SELECT entries.id, variant, stored, used, head, iif(length(body) < {LARGE}, body
 FROM entries LEFT JOIN bodies USING(id) WHERE key = ? ORDER BY entries.id DESC"""  # noqa: S608 - a number of ours
 
 
+def short(key: bytes) -> int:
+    """A key in 64 bits: of two that share them, one may be looked for in vain."""
+    return hash(key)
+
+
 class SqliteFile:
     """One connection. Arguments as those of `sqlite_store`. Raises: CacheStoreError."""
 
@@ -72,6 +79,8 @@ class SqliteFile:
         """By id, when: not yet in the file."""
         self._swept: float | None = None
         self._patient = True
+        self.keys: set[int] | None = None
+        """The keys of the file; None if they are too many, or others write to it too."""
         self.counts: dict[str, int] = {}
         """For the run's stats; whoever takes them puts an empty dict there."""
         with told(path):
@@ -80,6 +89,8 @@ class SqliteFile:
             with told(path):
                 self._page: int = self._db.execute("PRAGMA page_size").fetchone()[0]
                 self._shrink()
+                self._version = self._data_version()
+                self.keys = self._all_keys()
         except BaseException:
             self._db.close()
             raise
@@ -97,6 +108,16 @@ class SqliteFile:
             for call in calls:
                 self._read(call)
         self._check(calls)
+        if self.keys is not None and (len(self.keys) > KEYS or self._data_version() != self._version):
+            self.keys = None
+
+    def _data_version(self) -> int:
+        """Changes when another connection has written."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def _all_keys(self) -> set[int] | None:
+        keys = {short(key) for (key,) in self._db.execute("SELECT key FROM entries LIMIT ?", (KEYS + 1,))}
+        return keys if len(keys) <= KEYS else None
 
     def _write(self, calls: list[Call]) -> None:
         try:

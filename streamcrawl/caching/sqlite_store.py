@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamcrawl.caching.entry import Entry
 from streamcrawl.caching.packing import Compression
-from streamcrawl.caching.sqlite_file import SqliteFile
+from streamcrawl.caching.sqlite_file import SqliteFile, short
 from streamcrawl.caching.stored import GIB, Batches, Call, Found, checked, counted
 from streamcrawl.core import Run
 
@@ -71,12 +71,19 @@ class OpenSqliteStore:
             raise
         self._batches = Batches(run.loop, thread, self.label, self._file.work, self._count)
 
+    def absent(self, key: bytes) -> bool:
+        """Whether there is nothing under the key, as far as is known without looking."""
+        keys = self._file.keys
+        return keys is not None and short(key) not in keys
+
     async def get(self, key: bytes) -> list[Entry]:
         found: Found = await self._batches.ask(Call("get", key, self._run.now(), None))
         return found.given(self._run, self.label)
 
     async def put(self, key: bytes, entry: Entry) -> None:
         """The file has it when this returns."""
+        if self._file.keys is not None:
+            self._file.keys.add(short(key))
         await self._batches.ask(Call("put", key, self._run.now(), entry))
 
     async def delete(self, key: bytes) -> None:

@@ -60,8 +60,7 @@ class Exchange:
     def up(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Response):
             lines = outcome.headers.getall("set-cookie")
-            # What the http_cache has is of the past: its cookies were taken when it came.
-            if lines and "cached" not in outcome.flags and outcome.url.startswith("http"):
+            if lines and not _is_of_the_past(outcome) and outcome.url.startswith("http"):
                 now = self._run.now()
                 results = self._jars.store(outcome.request.cookiejar, outcome.url, lines, now)
                 self._received(outcome, lines, results)
@@ -118,6 +117,11 @@ class Exchange:
     def _tell(self, text: str, level: str) -> None:
         if self._run.events.wants(Notice):
             self._run.events.emit(Notice(text=text, level=level))
+
+
+def _is_of_the_past(response: Response) -> bool:
+    """Whether the http_cache has it: then its cookies were taken when it came. Those of a 304 have come just now."""
+    return "cached" in response.flags and "revalidated" not in response.flags
 
 
 def merged(own: str, more: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -16,14 +16,21 @@ from streamcrawl.core import Request, StartSource
 from streamcrawl.crawl.asking import asking
 from streamcrawl.crawl.budget import parse_size
 from streamcrawl.crawl.interrupts import interrupting
+from streamcrawl.crawl.of import begun, bind, exchanged, of_spider, options_of
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.start import checked
 from streamcrawl.crawl.summary import Summary
 from streamcrawl.crawl.wiring import Pipe, sort_out
 from streamcrawl.events import Events
 from streamcrawl.frontier.hosts import Slot
+from streamcrawl.operators.download import download
+from streamcrawl.operators.scrape import scrape
 from streamcrawl.scoping import scope_test
+from streamcrawl.spiders.allowed_domains import allowed_domains
 from streamcrawl.streams.blocking import waited_for
+
+if TYPE_CHECKING:
+    from streamcrawl.spiders.spider import Spider
 
 T = TypeVar("T")
 _B = TypeVar("_B")
@@ -55,6 +62,7 @@ class Options:
     scope: Any = "host"
     memory: int = 512 * 1024 * 1024
     slots: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
+    slot: Callable[[Request], str | None] | None = None
     limit_pages: int | None = None
     limit_items: int | None = None
     seed: int | None = None
@@ -69,6 +77,8 @@ class Options:
                 raise ValueError(f"{name} is {value}; it must be {bound} or more")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
+        if self.slot is not None and not callable(self.slot):
+            raise TypeError(f"slot is {self.slot!r}; it must be a function of a Request")
         if self.recrawl is not None and self.job is None:
             raise ValueError(f"recrawl is {self.recrawl}; it needs a job")
         scope_test(self.scope)
@@ -89,6 +99,8 @@ class Crawl(Generic[T]):
             registrable domain), "any", domain names, or a function that takes a Request.
         memory: The ceiling for bodies and items on their way: bytes, or such as "512MB".
         slots: How single hosts ("https://example.com") or slots of yours (`Request(slot="api")`) are to be treated.
+        slot: Names the slot of a request that has none, so that hosts share one: those of an account, an address, a
+            registrable domain. None from it: the request's host counts.
         limit_pages: End after so many pages.
         limit_items: End after so many items; those that are on their way to a slow sink by then are kept.
         seed: For jitter and the like; None: another each time.
@@ -109,6 +121,7 @@ class Crawl(Generic[T]):
         scope: str | Iterable[str] | Callable[[Request], bool] = "host",
         memory: str | int = "512MB",
         slots: Mapping[str, Slot] | None = None,
+        slot: Callable[[Request], str | None] | None = None,
         limit_pages: int | None = None,
         limit_items: int | None = None,
         seed: int | None = None,
@@ -124,6 +137,7 @@ class Crawl(Generic[T]):
             scope=scope if isinstance(scope, str) or callable(scope) else tuple(scope),
             memory=parse_size(memory),
             slots=dict(slots or {}),
+            slot=slot,
             limit_pages=limit_pages,
             limit_items=limit_items,
             seed=seed,
@@ -134,6 +148,23 @@ class Crawl(Generic[T]):
         self.pipes: Pipe = sort_out(())
         self.events = Events()
         """The events of all its runs, each with its run's id."""
+
+    @staticmethod
+    def of(spider: type[Spider], /, **arguments: Any) -> Crawl[Any]:
+        """The crawl of a spider: its start, `download()` and `scrape(spider.parse)`. Every run makes a new spider.
+
+        Links lead to the spider's `allowed_domains`; if it has none, they stay on their start's host. What else is to
+        be said of the crawl is said with `replace`: its options, `download=ops.download(…)`, `layers=(…)` for `scrape`.
+
+        Args:
+            spider: The class.
+            arguments: For the spider.
+
+        Raises: TypeError, FlowError for a spider or arguments that cannot be right.
+        """
+        made = of_spider(spider, arguments)
+        crawl = Crawl(made, scope=allowed_domains, **options_of(made.settings))
+        return crawl.pipe(download(), scrape(made))
 
     @overload
     def pipe(self, o1: _Op[T, _B], /) -> Crawl[_B]: ...
@@ -256,10 +287,20 @@ class Crawl(Generic[T]):
         return made
 
     def replace(self, **changes: Any) -> Crawl[T]:
-        """The same crawl with other options, such as `limit_pages=10`, or another `start`."""
+        """The same crawl with other options, such as `limit_pages=10`, or another part.
+
+        Args:
+            changes: Options of `Crawl`; `start`; `download=ops.download(…)`; of `scrape` its `callback` and `layers`.
+
+        Raises: TypeError, ValueError as `Crawl` does; FlowError for a part that the pipe does not have.
+        """
         made = self._copy()
         if "start" in changes:
             made.start_source = checked(changes.pop("start"))
+        parts = {name: changes.pop(name) for name in ("download", "layers", "callback") if name in changes}
+        if parts:
+            made.operators = exchanged(self.operators, **parts)
+            made.pipes = sort_out(made.operators)
         if "memory" in changes:
             changes["memory"] = parse_size(changes["memory"])
         if changes.get("job") is not None:
@@ -288,7 +329,14 @@ class Crawl(Generic[T]):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError("start() needs a running event loop; in a plain script use crawl.run()") from None
-        return Run(self, loop, on_item=on_item)
+        return self._begin(loop, on_item=on_item)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, **ends: Any) -> Run:
+        crawl, crawler = bind(self)
+        run = Run(crawl, loop, **ends)
+        if crawler is not None:
+            begun(crawler, run)
+        return run
 
     def run(self, on_start: Callable[[Run], None] | None = None) -> Summary:
         """Run to the end and give the Summary. Ctrl-C once: what is under way is finished; twice: stop now.
@@ -337,7 +385,7 @@ class Crawl(Generic[T]):
     async def __aiter__(self) -> AsyncIterator[T]:
         """Run, and give items one by one, no faster than they are asked for; leaving the loop ends the run."""
         sink, items = asking()
-        run = Run(self, asyncio.get_running_loop(), end=sink)
+        run = self._begin(asyncio.get_running_loop(), end=sink)
         try:
             async for item in items(run):
                 yield item

@@ -12,7 +12,7 @@ from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.response import Response
 from streamcrawl.streams.edges import closed
 from streamcrawl.streams.local import settled
-from streamcrawl.urls import host_of, normalize
+from streamcrawl.urls import normalize
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
@@ -76,7 +76,7 @@ class Nested:
             )
         except InvalidURL as error:
             return Failed(request, error)
-        lease = Lease(self.next_id(), request, request.slot or host_of(request.url), lambda lease: None)
+        lease = Lease(self.next_id(), request, run.hosts.name_of(request), lambda lease: None)
         lease.parent = parent
         lease.reply = run.loop.create_future()
         if self._given_up:
@@ -139,13 +139,22 @@ class Nested:
             lease.charged = True
             after = lease.turn[0]
         elif not lender.charged and lender.host == lease.host:
-            lender.charged = True  # it goes in the turn that was booked for its parent
-            return
+            lender.charged = True
+            after = 0.0  # it goes in the turn that was booked for its parent
         else:
             after = hosts.reserve(hosts.host(lease.host))[0]
-        wait = after - run.monotonic()
-        if wait > 0:
-            await asyncio.sleep(wait)
+        await self.turn(lease.host, after)
+
+    async def turn(self, name: str, at: float) -> None:
+        """Wait for the host's turn that was booked; if the host rests by then, for one after that."""
+        run, hosts = self._run, self._run.hosts
+        while True:
+            wait = at - run.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            if hosts.host(name).rest_until <= max(at, run.monotonic()):
+                return
+            at = hosts.reserve(hosts.host(name))[0]
 
     def serve(self) -> None:
         """Give free places to those who wait for one; they come before the frontier."""

@@ -110,6 +110,7 @@ class Run(RunContext):
         self.nested = Nested(self)
         self.settling = Settling(self)
         self.hosts.opened = self.moved
+        self.hosts.slot = options.slot
         self.live: dict[int, Lease] = {}
         """Leases that are not accepted yet."""
         self.flying = 0
@@ -180,6 +181,8 @@ class Run(RunContext):
         lease = request.lease
         if lease is not None and lease.place and not lease.charged:
             lease.charged = True
+            if self.hosts.host(lease.host).rest_until > self.monotonic():
+                await self.nested.turn(lease.host, 0.0)  # it rests since the request was handed out
             return
         await self.nested.wire(request)
 

@@ -23,7 +23,6 @@ from streamcrawl.frontier.opening import moved_back, opened_seen
 from streamcrawl.frontier.progress import read_progress
 from streamcrawl.frontier.seen import Seen
 from streamcrawl.frontier.store import LATER, STATES, WAITING, Store
-from streamcrawl.urls import host_of
 
 MEMORY = 128 * 1024 * 1024
 """Bytes for waiting requests and fingerprints, if nothing else is said: a quarter of the default ceiling."""
@@ -246,7 +245,7 @@ class Frontier:
         wait = request.not_before - self._now() if request.not_before else 0.0
         self.waiting += 1
         self.waiting_starts += _fresh(request)
-        host = self.hosts.host(request.slot or host_of(request.url))
+        host = self.hosts.host(self.hosts.name_of(request))
         if self._store is None and self._held < self._room:
             self._held += 1
             self.hosts.enqueue(host, id, request, wait)

@@ -182,6 +182,7 @@ FIELDS = (
     Field("max_redirects", int, _NUMBER, _number),
     Field("skip", None, tuple[str, ...], _texts),
     Field("via_reasons", None, tuple[str, ...], _texts),
+    Field("referrer_policy", str, str, _text),
 )
 _USUAL = 9  # fields, from the first, that an ordinary link may have
 

@@ -38,7 +38,7 @@ from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
 from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
-from streamcrawl.transport.pool import PooledResponse, make_session
+from streamcrawl.transport.pool import PooledResponse, Unanswered, make_session
 from streamcrawl.transport.proxied import Over, ProxiedSessions, proxy_of, refused, through, unused
 from streamcrawl.transport.reach import ANY, Reaching
 from streamcrawl.urls import host_of, hostname_of, without_fragment
@@ -361,7 +361,11 @@ FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientE
 MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[FetchError], str], ...] = (
     ((httpx.ConnectError, aiohttp.ClientConnectorError), ConnectError, "cannot connect to {host}, port {port}: {why}"),
     ((httpx.UnsupportedProtocol,), UnsupportedScheme, "{why}"),
-    ((aiohttp.ServerDisconnectedError,), ProtocolError, "the server closed the connection without an answer"),
+    (
+        (aiohttp.ServerDisconnectedError, Unanswered),
+        ProtocolError,
+        "the server closed the connection without an answer",
+    ),
     ((aiohttp.ClientResponseError, httpx.RemoteProtocolError), ProtocolError, "the answer is not HTTP: {why}"),
     ((ValueError, httpx.InvalidURL, httpx.LocalProtocolError), FetchError, "the request cannot be sent: {why}"),
 )

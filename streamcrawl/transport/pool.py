@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -34,6 +35,18 @@ AddressInfo: TypeAlias = "tuple[int | socket.AddressFamily, int | socket.SocketK
 """What `socket.getaddrinfo` gives."""
 
 
+_answered: WeakSet[asyncio.Protocol] = WeakSet()
+"""Connections that have brought an answer before."""
+
+
+class Unanswered(aiohttp.ClientError):
+    """A new connection was closed before the answer.
+
+    aiohttp sends a request again, at once and past every delay, when its connection is closed. That is right where the
+    server gave up an idle connection, and hammering where it gave up the request: so it gets to see another error then.
+    """
+
+
 class PooledResponse(aiohttp.ClientResponse):
     """A response that still knows its server when a short body has given the connection back already."""
 
@@ -44,7 +57,14 @@ class PooledResponse(aiohttp.ClientResponse):
         peer: Any = transport.get_extra_info("peername") if transport is not None else None
         if isinstance(peer, tuple):
             self.server = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - what a socket says is untyped
-        started = await super().start(connection)
+        try:
+            started = await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if protocol in _answered:
+                raise
+            raise Unanswered(str(error)) from error
+        if protocol is not None:
+            _answered.add(protocol)
         if protocol is not None and not self.content.is_eof():
             watch(self.content, protocol.closed)
         return started

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping
 from ipaddress import ip_network
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from streamcrawl.core import Lease, Request, Run
 from streamcrawl.errors import AddressRefused, FetchError
@@ -34,6 +35,9 @@ SITES = 50_000
 
 KINDS = 1_000
 """Different sets of words that are kept at hand."""
+
+GUARDED: WeakKeyDictionary[Run, tuple[str, ...]] = WeakKeyDictionary()
+"""What the Wire of each run lets those requests reach that have no words of their own."""
 
 ALLOWING = "Request(reach=…), Wire(reach=…) or ops.guard(allow=…) allows it"
 
@@ -120,15 +124,10 @@ class Reaching:
 
     def _words(self, request: Request) -> tuple[str, ...]:
         """Those of the request, or of the Wire. Raises: FetchError."""
-        if request.reach is None:
-            return self._base
         try:
-            reach = words(request.reach)
+            return combined(self._base, request.reach)
         except (TypeError, ValueError) as error:
             raise FetchError(f"{request.url}: {error}") from error
-        if denies_only(reach):
-            return (*self._base, *reach)
-        return tuple(each for each in reach if each != PUBLIC) if PUBLIC in reach else reach
 
     def _settled(self, request: Request) -> tuple[str, ...]:
         reach = self._words(request)
@@ -195,6 +194,45 @@ def objection(run: Run, request: Request) -> str:
             found = run.state(STATE).get(name, 1)  # not known yet: fetch will look the name up
         reach = without_start(reach, name, private=bool(found))
     return permits(reach).objection(address)
+
+
+def stored_objection(run: Run, request: Request, url: str, address: str) -> str:
+    """What the `fetch` of the run would have against a stored response as the answer to the request; or "".
+
+    Of a site that was not looked up yet, only the pages of its own host may come from a private network: what its name
+    leads to now is not known.
+
+    Args:
+        run: Whose Wire it goes by; with a `fetch` of the user's, that guards nothing, by the request's own words alone.
+        request: Who asks.
+        url: Of the response.
+        address: The server's that it came from; "": not known, as through a proxy.
+    """
+    base = GUARDED.get(run)
+    at = parse(address) if address else literal(hostname_of(url))
+    if at is None or (base is None and request.reach is None):
+        return ""
+    try:
+        reach = combined(ANY if base is None else base, request.reach)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    if START in reach:
+        name = site_name(request)
+        found = _standing(name, reach)
+        if found is None:
+            found = run.state(STATE).get(name, hostname_of(url).removesuffix(".") == name)
+        reach = without_start(reach, name, private=bool(found))
+    return permits(reach).objection(at)
+
+
+def combined(base: tuple[str, ...], own: Iterable[str] | None) -> tuple[str, ...]:
+    """The words that hold for a request: its own, or those of the Wire. Raises: TypeError, ValueError for bad ones."""
+    if own is None:
+        return base
+    reach = words(own)
+    if denies_only(reach):
+        return (*base, *reach)
+    return tuple(each for each in reach if each != PUBLIC) if PUBLIC in reach else reach
 
 
 def denies_only(reach: tuple[str, ...]) -> bool:

@@ -43,6 +43,7 @@ class Contender:
 CONTENDERS = (
     Contender(BASELINE, "pages_handwritten.py"),
     Contender("streamcrawl", "pages_streamcrawl.py"),
+    Contender("streamcrawl-all", "pages_streamcrawl.py", ("all",)),
     Contender("scrapy", "pages_scrapy.py", scrapy=True),
     Contender("scrapy-items1", "pages_scrapy.py", ("CONCURRENT_ITEMS=1",), scrapy=True),
 )

@@ -1,9 +1,10 @@
-"""The crawl by streamcrawl, with its whole default stack of layers. `URL FEED`"""
+"""The crawl by streamcrawl, with its default stack of layers, or with every layer that there is. `URL FEED [all]`"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import parsel  # noqa: F401 - imports are not counted for any contender, and streamcrawl imports these on first use
@@ -12,6 +13,8 @@ from measured import measure
 import streamcrawl.transport.http  # noqa: F401 - likewise
 from streamcrawl import Crawl
 from streamcrawl import operators as ops
+from streamcrawl.caching import sqlite_store
+from streamcrawl.throttling import Rate
 
 
 def parse(page: Any) -> Iterator[Any]:
@@ -23,9 +26,29 @@ def parse(page: Any) -> Iterator[Any]:
     yield from page.follow_all(css="a")
 
 
+def every_layer(url: str, folder: Path) -> tuple[Any, ...]:
+    """The default layers, and one in each of the other places; the cache keeps every page."""
+    (folder / "cache.sqlite").unlink(missing_ok=True)
+    host = url.partition("://")[2].partition("/")[0].partition(":")[0]
+    return ops.default_layers(
+        scope=ops.scope(host),
+        guard=ops.guard(),
+        user_agent=ops.user_agent("bench/1.0 (+https://bench.example/)"),
+        http_auth=ops.http_auth("me", "secret", domain="members.example"),
+        timeout=ops.timeout(60),
+        size_limit=ops.size_limit(10_000_000),
+        ajax_crawl=ops.ajax_crawl(),
+        http_cache=ops.http_cache(store=sqlite_store(folder / "cache.sqlite")),
+        throttle=ops.throttle(rules={"*": Rate(concurrency=64)}),
+        decompress=ops.decompress(),
+    )
+
+
 def main() -> int:
-    crawl = Crawl(sys.argv[1], concurrency=32, per_host=32)
-    return crawl.pipe(ops.download(), ops.scrape(parse), ops.feed(sys.argv[2])).run().pages
+    url, feed = sys.argv[1], sys.argv[2]
+    layers = every_layer(url, Path(feed).parent) if sys.argv[3:] == ["all"] else ()
+    crawl = Crawl(url, concurrency=32, per_host=32)
+    return crawl.pipe(ops.download(*layers), ops.scrape(parse), ops.feed(feed)).run().pages
 
 
 if __name__ == "__main__":

@@ -289,3 +289,22 @@ def test_it_works_in_virtual_time(tmp_path: Path) -> None:
         await store.close()
 
     run_virtual(main)
+
+
+def test_it_knows_what_is_not_there_until_somebody_else_writes(tmp_path: Path) -> None:
+    async def main() -> None:
+        run = still_run()
+        path = tmp_path / "cache.sqlite"
+        one = sqlite_store(path).open(run)
+        await one.put(key_of(1), page(1))
+        assert [one.absent(key_of(number)) for number in (1, 2)] == [False, True]
+        other = sqlite_store(path).open(run)
+        assert [other.absent(key_of(number)) for number in (1, 2)] == [False, True]
+        await other.put(key_of(2), page(2))
+        await one.get(key_of(1))  # sees that there is somebody else
+        assert not one.absent(key_of(2))
+        assert await one.get(key_of(2)) == [page(2)]
+        await one.close()
+        await other.close()
+
+    asyncio.run(main())

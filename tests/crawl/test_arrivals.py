@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import pairwise
@@ -19,11 +19,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcrawl import Crawl, Headers, Request, Response
+from streamcrawl import Crawl, Headers, Request, Response, fetch
 from streamcrawl import operators as ops
 from streamcrawl.core import Layer
 from streamcrawl.crawl.summary import Summary
-from streamcrawl.errors import ConnectError, FetchTimeout, TruncatedBody
+from streamcrawl.errors import ConnectError, FetchTimeout, StreamcrawlError, TruncatedBody
 from streamcrawl.events import Leased
 from streamcrawl.testing import run_virtual
 from streamcrawl.testing.site_server import Answer, Arrival, Site, serve
@@ -142,6 +142,16 @@ def nothing(page: Response) -> None:
     """A callback that finds nothing."""
 
 
+async def fetching_others(page: Response) -> None:
+    """Some pages fetch others before they are done."""
+    number = page.url.rpartition("/")[2]
+    if "/hop/" in page.url or number not in ("1", "3"):
+        return
+    for host in HOSTS:
+        with suppress(StreamcrawlError):
+            await fetch(f"{host}/nested/{number}/{host_of(page.url)[7:]}")
+
+
 def crawled(flow: Crawl[Any]) -> Summary:
     async def main() -> Summary:
         return await flow.start()
@@ -156,16 +166,43 @@ def layers() -> list[Layer]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(scripts=SCRIPTS, latency=st.sampled_from((0.0, 0.01, 0.3, 5.0)), seed=st.integers(0, 9))
-def test_whatever_a_server_answers(scripts: dict[str, list[Reply]], latency: float, seed: int) -> None:
+@given(scripts=SCRIPTS, latency=st.sampled_from((0.0, 0.01, 0.3, 5.0)), nested=st.booleans(), seed=st.integers(0, 9))
+def test_whatever_a_server_answers(scripts: dict[str, list[Reply]], latency: float, nested: bool, seed: int) -> None:
     server = Hostile(scripts, latency)
     start = [f"{host}/{number}" for number in range(6) for host in HOSTS]
     flow = Crawl(start, scope="any", concurrency=12, per_host=4, jitter=0.5, seed=seed).pipe(
-        ops.download(*layers(), fetch=server), ops.scrape(nothing)
+        ops.download(*layers(), fetch=server), ops.scrape(fetching_others if nested else nothing)
     )
     crawled(flow)
     assert sum(map(len, server.arrivals.values())) >= len(start)
     server.check()
+
+
+def test_a_request_that_a_layer_kept_back_does_not_disturb_a_rest() -> None:
+    async def late(request: Request) -> None:
+        await asyncio.sleep(2.0 if request.url.endswith("/1") else 0.0)
+
+    host = "http://free.test"
+    server = Hostile({host: [Reply("refuse", 503, 20)]}, 0.1)
+    flow = Crawl([f"{host}/0", f"{host}/1"], jitter=0.0).pipe(
+        ops.download(ops.on_request(late), ops.throttle(), fetch=server), ops.scrape(nothing)
+    )
+    crawled(flow)
+    assert len(server.arrivals[host]) == 2
+    server.check()
+
+
+def test_a_slot_of_your_own_is_a_key_across_hosts() -> None:
+    server = Hostile({host: [] for host in HOSTS}, 0.1)
+    start = [f"{host}/{number}" for number in range(3) for host in HOSTS]
+    layer = ops.throttle(rules={"all": Rate(delay=3.0)})
+    flow = Crawl(start, scope="any", jitter=0.0, slot=lambda request: "all").pipe(
+        ops.download(ops.redirect(), layer, fetch=server), ops.scrape(fetching_others)
+    )
+    crawled(flow)
+    times = sorted(at for arrivals in server.arrivals.values() for at in arrivals)
+    assert len(times) > len(start)  # the nested ones too
+    assert min(later - sooner for sooner, later in pairwise(times)) >= 3.0 - EPSILON
 
 
 # -- servers on loopback -----------------------------------------------------------------------------------------------
@@ -283,3 +320,14 @@ def test_so_many_requests_at_once_on_loopback() -> None:
         assert summary.counts.pages == 24
         assert limited.peak == 2
         assert other.peak == 4
+
+
+def test_a_request_that_was_cut_off_is_not_sent_again_past_the_delay() -> None:
+    with ExitStack() as stack:
+        loopback = Loopback(stack)
+        reset, page = Answer(raw=b""), Answer("a page", cut=True)
+        resets = loopback.site(iter([reset, page, reset, reset, page, page]))
+        layers = [ops.retry(times=5, wait=again), ops.throttle(rules={resets.url: Rate(delay=0.08)})]
+        summary = loopback.crawl(3, *layers)
+        assert (summary.counts.pages, len(resets.arrivals)) == (3, 6)
+        loopback.check_waits(resets, [0.08] * 5)

@@ -542,7 +542,8 @@ def test_slowed_hosts_do_not_starve_live_ones() -> None:
 def test_starts_that_wait_for_their_retry_do_not_block_the_others() -> None:
     site = {f"/{n}": [page(status=503), page()] if n < 16 else page() for n in range(200)}
     fetch = FakeFetch(site, latency=0.1)
-    layers = ops.default_layers(robots_txt=None, retry=ops.retry(wait=lambda nth, random: 600.0))
+    patient = ops.retry(wait=lambda nth, random: 600.0, breaker=None)  # which takes 16 failures in a row for an outage
+    layers = ops.default_layers(robots_txt=None, retry=patient, throttle=None)
 
     async def watch(run: Any) -> None:
         await asyncio.sleep(500.0)
