@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from streamcrawl.core import Request, Run, ScrapeInput, Start
 from streamcrawl.errors import Drop
+from streamcrawl.events import Notice
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 
 
-def depth(*, limit: int = 0, priority: int = 0) -> NamedScrapeLayer:
+def depth(*, limit: int = 0, priority: int = 0, verbose: bool = False) -> NamedScrapeLayer:
     """Count the links from the start to each request, and stop at a limit.
+
+    A link with `skip=("depth",)` passes by: it begins anew at depth 0, whatever page it stands on.
 
     Args:
         limit: Links from the start that are followed at most; 0: no limit.
         priority: Taken off a request's priority for every link: 1 crawls breadth first, -1 depth first.
+        verbose: Count the requests of each depth.
 
-    Emits: the same Requests, `depth` set. One that is too deep is dropped ("depth limit").
+    Emits: the same Requests, `depth` set. One that is too deep is dropped ("depth limit"); a Notice tells of the first.
     Raises: ValueError if `limit` < 0, when built.
     """
     if limit < 0:
@@ -26,19 +30,29 @@ def depth(*, limit: int = 0, priority: int = 0) -> NamedScrapeLayer:
 
         def request(link: Request, page: ScrapeInput) -> Request:
             nonlocal deepest
-            if isinstance(page, Start):
-                return link
-            level = page.request.depth + 1
-            if limit and level > limit:
-                stats["depth/request_ignored_count"] = stats.get("depth/request_ignored_count", 0) + 1
-                raise Drop("depth limit")
-            if level > deepest:
-                deepest = level
-                stats["request_depth_max"] = max(level, stats.get("request_depth_max", 0))
-            if priority:
-                return link.replace(depth=level, priority=link.priority - level * priority)
-            return link.replace(depth=level)
+            if isinstance(page, Start) or (link.attempt and link.url == page.request.url):
+                level = link.depth  # of the start; or the page itself once more, as `get_retry_request` gives it
+            else:
+                level = page.request.depth + 1
+                if limit and level > limit:
+                    raise _too_deep(run, link, limit)
+                if level > deepest:
+                    deepest = level
+                    stats["request_depth_max"] = max(level, stats.get("request_depth_max", 0))
+                link = link.replace(depth=level, priority=link.priority - level * priority)
+            if verbose:
+                key = f"request_depth_count/{level}"
+                stats[key] = stats.get(key, 0) + 1
+            return link
 
         return ScrapeHooks(request=request)
 
     return scrape_layer("depth", make)
+
+
+def _too_deep(run: Run, link: Request, limit: int) -> Drop:
+    ignored = run.stats["depth/request_ignored_count"] = run.stats.get("depth/request_ignored_count", 0) + 1
+    if ignored == 1 and run.events.wants(Notice):
+        text = f"{link.url} is more than {limit} links from the start and not followed; no more is said of such links"
+        run.events.emit(Notice(text=text))
+    return Drop("depth limit")

@@ -10,13 +10,22 @@ from reactivex import Observable, abc
 from reactivex import operators as rx
 
 from streamcrawl.core import RUN, Callback, Done, Errback, ScrapeLayer, Scraper
+from streamcrawl.operators.copied_fields import copied_fields
 from streamcrawl.operators.depth import depth
 from streamcrawl.operators.http_error import http_error
 from streamcrawl.operators.referer import referer
+from streamcrawl.operators.url_length import url_length
 from streamcrawl.streams.local import by_itself
 from streamcrawl.streams.scraper import calling
 
-_DEFAULTS: dict[str, Callable[[], ScrapeLayer]] = {"http_error": http_error, "referer": referer, "depth": depth}
+_DEFAULTS: dict[str, Callable[[], ScrapeLayer]] = {
+    "http_error": http_error,
+    "referer": referer,
+    "url_length": url_length,
+    "depth": depth,
+    "copied_fields": copied_fields,
+}
+"""The outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class Scrape:
 
     def scraper(self) -> Scraper:
         """The layers around the callback."""
-        made = calling(self.callback, self.errback)
+        made: Scraper = calling(self.callback, self.errback)
         for layer in reversed(self.layers):
             made = layer(made)
         return made
@@ -53,8 +62,8 @@ def scrape(
 ) -> Callable[[Observable[Any]], Observable[Any]]:
     """Each Response goes to `callback`; the items that it yields go on, its Requests go back to the frontier.
 
-    The default layers are http_error, referer and depth. A layer given here takes the place of the default of its name;
-    others stand inside them, nearest to the callback.
+    The default layers are http_error, referer, url_length, depth and copied_fields. A layer given here takes the place
+    of the default of its name; others stand inside them, nearest to the callback.
 
     Args:
         callback: Takes a Response; a function, generator, coroutine, async generator or method. It gives items (dict,

@@ -66,6 +66,7 @@ class RequestOptions(TypedDict, total=False):
     max_retries: int | None
     max_redirects: int | None
     skip: tuple[str, ...]
+    referrer_policy: str | None
 
 
 class _Addressed(msgspec.Struct, frozen=True, eq=False):
@@ -105,6 +106,8 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
         max_retries: Repeats after the first try; None: as the `retry` layer has it.
         max_redirects: Hops that it may take, 0: its redirects are not followed; None: as the `redirect` layer has it.
         skip: Names of layers that leave it and its outcome alone, such as "robots_txt".
+        referrer_policy: What it may tell of the page that led to it, such as "no-referrer"; None: as that page or the
+            `referer` layer has it. On a redirect, it is what the next hop goes by.
         depth: Links between the start and this request.
         attempt: How often it was sent before.
         via: URLs that redirected here, the oldest first.
@@ -141,6 +144,7 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
     max_retries: int | None = None
     max_redirects: int | None = None
     skip: tuple[str, ...] = ()
+    referrer_policy: str | None = None
     depth: int = 0
     attempt: int = 0
     via: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from streamcrawl.core import Again, Failed, Outcome, Request
 from streamcrawl.errors import FetchError
 from streamcrawl.headers import Headers
-from streamcrawl.referrer import DEFAULT_POLICY, policy_of, referrer_for
+from streamcrawl.referrer import DEFAULT_POLICY, policy_on_redirect, referrer_for
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.urls import host_of, hostname_of, scheme_of
 
@@ -59,7 +59,7 @@ def hop(
         return Failed(
             response.request, TooManyRedirects(f"{via[0]} redirects more than {most} times, last to {target}")
         )
-    policy = policy_of(response.headers) or DEFAULT_POLICY
+    policy = policy_on_redirect(response.headers, origin.referrer_policy)
     headers = origin.headers.without(*BODY_HEADERS) if as_get else origin.headers
     once = ONCE in origin.skip
     following = origin.replace(
@@ -76,6 +76,7 @@ def hop(
         via=via,
         via_reasons=(*origin.via_reasons, reason),
         referrer=None if origin.referrer is None else referrer_for(policy, origin.referrer, target),
+        referrer_policy=None if policy == DEFAULT_POLICY else policy,
         answer=None,
     )
     return Again(response.request, following, told or reason, hop=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import can_ada
 
@@ -11,6 +12,11 @@ from streamcrawl.headers import Headers
 
 DEFAULT_POLICY = "strict-origin-when-cross-origin"
 """What browsers do where nobody says otherwise."""
+
+SCRAPY_DEFAULT = "scrapy-default"
+
+Policy: TypeAlias = "str | Callable[[str, str], str | None]"
+"""The name of a policy, or a function: (the page's URL, the target's) -> the referrer, or None for none."""
 
 POLICIES: dict[str, tuple[str, str, str]] = {
     # policy: what goes to (the same origin, another origin, another origin of lesser security)
@@ -20,11 +26,20 @@ POLICIES: dict[str, tuple[str, str, str]] = {
     "origin": ("origin", "origin", "origin"),
     "origin-when-cross-origin": ("full", "origin", "origin"),
     "same-origin": ("full", "none", "none"),
+    SCRAPY_DEFAULT: ("full", "full", "none"),
     "strict-origin": ("origin", "origin", "none"),
     "strict-origin-when-cross-origin": ("full", "origin", "none"),
     "unsafe-url": ("full", "full", "full"),
 }
-"""The nine policies. The empty one means "not said", that is DEFAULT_POLICY."""
+"""The nine policies; the empty one means "not said", that is DEFAULT_POLICY. And the one that Scrapy begins with:
+"no-referrer-when-downgrade", to which nothing but TLS is secure, loopback addresses neither."""
+
+TOKENS = frozenset(POLICIES) - {"", SCRAPY_DEFAULT}
+"""What may stand in a Referrer-Policy header."""
+
+_TLS = frozenset({"https:", "ftps:"})
+_NETWORK = _TLS | {"http:", "ftp:"}
+"""Schemes whose URLs have an origin to tell of; about:, blob:, data:, filesystem:, file:, s3: have none."""
 
 _LONGEST = 4096
 """Characters of a referrer; of a longer one only the origin is told (Referrer Policy §8.4)."""
@@ -59,7 +74,7 @@ def referrer_for(policy: str, page_url: str, target_url: str) -> str | None:
         return page.same
     if target_url.startswith("https://") and page.cross == page.same:
         return page.cross
-    target = _origin(target_url)
+    target = _origin(target_url, policy)
     if target is None:
         return None
     origin, secure = target
@@ -71,22 +86,37 @@ def referrer_for(policy: str, page_url: str, target_url: str) -> str | None:
 def policy_of(headers: Headers) -> str | None:
     """The policy that a response asks for: the last one in `Referrer-Policy` that is known, or None.
 
+    A word there is looked up in TOKENS and nowhere else.
+
     Source: W3C Referrer Policy §8.1, §11.1 (unknown ones are passed over, so that new ones can be added).
     """
     value = headers.get("referrer-policy")
-    return None if value is None else _last_known(value)
+    return None if value is None else last_known(value)
 
 
 @lru_cache(maxsize=256)
-def _last_known(value: str) -> str | None:
-    known = [word for part in value.split(",") if (word := part.strip(" \t").lower()) and word in POLICIES]
+def last_known(value: str, tokens: frozenset[str] = TOKENS) -> str | None:
+    """The last of the policies in a list with commas that is one of `tokens`."""
+    known = [word for part in value.split(",") if (word := part.strip(" \t").lower()) in tokens]
     return known[-1] if known else None
+
+
+def policy_on_redirect(headers: Headers, own: str | None) -> str:
+    """The policy that a hop goes by.
+
+    Args:
+        headers: Of the response that redirects; its policy takes the place of any other.
+        own: The `referrer_policy` of the request that was redirected.
+
+    Source: WHATWG Fetch, "HTTP-redirect fetch"; W3C Referrer Policy §8.2.
+    """
+    return policy_of(headers) or (own if own in POLICIES else None) or DEFAULT_POLICY
 
 
 @lru_cache(maxsize=256)
 def _page(policy: str, url: str) -> _Page | None:
     same, cross, downgrade = POLICIES[policy]
-    made = _origin(url)
+    made = _origin(url, policy)
     if made is None:
         return None
     origin, secure = made
@@ -94,16 +124,19 @@ def _page(policy: str, url: str) -> _Page | None:
     return _Page(origin, secure, told[same], told[cross], told[downgrade])
 
 
-def _origin(url: str) -> tuple[str, bool] | None:
-    """(origin with a slash at the end, whether it is trustworthy) of a web URL, normalized or not."""
+def _origin(url: str, policy: str) -> tuple[str, bool] | None:
+    """(origin with a slash at the end, whether it is secure) of a URL of the network, normalized or not."""
     try:
         parsed = can_ada.parse(url)
     except ValueError:
         return None
-    scheme = str(parsed.protocol)
-    if scheme not in ("http:", "https:"):
+    scheme, host = str(parsed.protocol), str(parsed.host)
+    if scheme not in _NETWORK or not host:
         return None
-    return f"{scheme}//{parsed.host}/", scheme == "https:" or is_loopback(str(parsed.hostname))
+    if scheme == "ftps:":  # to the URL parser it is a scheme like any
+        host = host.lower().removesuffix(":990")
+    secure = scheme in _TLS or (policy != SCRAPY_DEFAULT and is_loopback(str(parsed.hostname)))
+    return f"{scheme}//{host}/", secure
 
 
 def is_loopback(hostname: str) -> bool:
@@ -114,5 +147,5 @@ def is_loopback(hostname: str) -> bool:
 
 def _stripped(url: str, origin: str) -> str:
     parsed = can_ada.parse(url)
-    full = f"{origin[:-1]}{parsed.pathname}{parsed.search}"
+    full = f"{origin[:-1]}{parsed.pathname or '/'}{parsed.search}"
     return full if len(full) <= _LONGEST else origin

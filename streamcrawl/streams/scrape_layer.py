@@ -1,4 +1,4 @@
-"""The mechanism of scrape layers: what each of them does is three functions.
+"""Scrape layers: what each of them does is a handful of functions.
 
 A layer's `make(run)` is called once a subscription, so its state lives there and two runs share nothing.
 """
@@ -7,34 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 from reactivex import Observable, abc
 from reactivex import operators as rx
 
-from streamcrawl.core import Done, Request, Run, ScrapeInput, Scraper
-from streamcrawl.response import Response
-from streamcrawl.streams.edges import closed, item_failed
-from streamcrawl.streams.layer import failure
+from streamcrawl.core import Done, Failed, Request, Run, ScrapeInput, Scraper
+from streamcrawl.errors import FlowError
+from streamcrawl.streams.layered import Hooked, Layers, unskipped
 from streamcrawl.streams.local import running
-from streamcrawl.streams.scraper import response_of
-
-Input: TypeAlias = Callable[[ScrapeInput], ScrapeInput]
-"""What goes into the callback; a Failed or Dropped instead of a Response goes to the errback."""
-
-Output: TypeAlias = Callable[[Any, ScrapeInput], Any]
-"""(an item or Request that the callback yielded, the input it was yielded for) -> it, changed or not; None: swallowed.
-
-Raise `Drop(reason)` to drop it and have it counted.
-"""
-
-
-class ScrapeHooks(NamedTuple):
-    """What a ScrapeLayer does with what goes into the callback, and with each item and Request that comes out."""
-
-    input: Input | None = None
-    request: Output | None = None
-    item: Output | None = None
+from streamcrawl.streams.scrape_hooks import Input as Input
+from streamcrawl.streams.scrape_hooks import InvalidOutput as InvalidOutput
+from streamcrawl.streams.scrape_hooks import OnException as OnException
+from streamcrawl.streams.scrape_hooks import Output as Output
+from streamcrawl.streams.scrape_hooks import Outputs as Outputs
+from streamcrawl.streams.scrape_hooks import Recovered as Recovered
+from streamcrawl.streams.scrape_hooks import ScrapeHooks as ScrapeHooks
+from streamcrawl.streams.scraper import Calling
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +34,7 @@ class NamedScrapeLayer:
     make: Callable[[Run], ScrapeHooks]
 
     def __call__(self, scraper: Scraper) -> Scraper:
-        return _around(self, scraper)
+        return scraper.within(self) if isinstance(scraper, Calling) else _around(self, scraper)
 
     def __repr__(self) -> str:
         return f"<scrape layer {self.name}>"
@@ -54,57 +43,44 @@ class NamedScrapeLayer:
 def scrape_layer(name: str, make: Callable[[Run], ScrapeHooks]) -> NamedScrapeLayer:
     """Build a ScrapeLayer from a function that makes its hooks for one run.
 
-    `request` sees only links that are not known yet: duplicates are dropped before, so it may cost something.
+    `request` sees only links that are not known yet: duplicates are dropped before, so it may cost something. (Within a
+    layer that has `output` or `exception` it sees all of them, as those do.) A Request that names the layer in `skip`
+    passes its `request` by; a page whose request does passes by its `input`, `output` and `exception`.
     """
     return NamedScrapeLayer(name, make)
 
 
 def _around(named: NamedScrapeLayer, scraper: Scraper) -> Scraper:
-    """`scraper` with a layer's hooks on what goes in and what comes out."""
+    """A layer around what is no layer of ours, so that it sees single outputs only."""
 
     def layered(inputs: Observable[ScrapeInput]) -> Observable[Any]:
         def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             run = running()
-            hooks = named.make(run)
-
-            def on_input(input: ScrapeInput) -> ScrapeInput:
-                if hooks.input is None:
-                    return input
-                try:
-                    shown = hooks.input(input)
-                except Exception as error:
-                    shown = failure(named.name, input.request, error)
-                if isinstance(input, Response) and input.stream is not None and response_of(shown) is not input:
-                    run.spawn(closed(input.stream))
-                return shown
+            layers = Layers(run, [Hooked(named.name, named.make(run))])
+            if layers.whole:
+                raise FlowError(
+                    f"layer {named.name} takes outputs as a whole: it has to stand nearer to the callback than "
+                    f"{scraper!r}, which was not made by scrape_layer()"
+                )
 
             def on_output(output: Any) -> None:
-                if isinstance(output, Done):
+                if not isinstance(output, Done):
+                    steps = layers.items
+                    if isinstance(output, Request):
+                        steps = layers.requests if not output.skip else unskipped(layers.requests, output)
+                    output = layers.passed(steps, output, run.page)  # type: ignore[arg-type]  # set while outputs come
+                if output is not None:
                     lower.on_next(output)
-                    return
-                hook = hooks.request if isinstance(output, Request) else hooks.item
-                if hook is None:
-                    lower.on_next(output)
-                    return
-                try:
-                    output_ = hook(output, run.page)  # type: ignore[arg-type]  # set while outputs are emitted
-                except Exception as error:
-                    _refused(run, named.name, output, error)
-                    return
-                if output_ is not None:
-                    lower.on_next(output_)
 
-            shown = inputs if hooks.input is None else inputs.pipe(rx.map(on_input))
+            def on_input(input: ScrapeInput) -> ScrapeInput:
+                try:
+                    return layers.given(input).input
+                except InvalidOutput as error:
+                    return Failed(input.request, error)
+
+            shown = inputs.pipe(rx.map(on_input))
             return scraper(shown).subscribe(on_output, lower.on_error, lower.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
 
     return layered
-
-
-def _refused(run: Run, layer: str, output: Any, error: Exception) -> None:
-    outcome = failure(layer, output, error) if isinstance(output, Request) else None
-    if outcome is None:
-        item_failed(run, output, error)
-    else:
-        run.refused(outcome)

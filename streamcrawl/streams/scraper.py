@@ -6,7 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from contextvars import copy_context
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
 from reactivex import Observable, abc
 
@@ -16,25 +18,22 @@ from streamcrawl.core import (
     Done,
     Errback,
     Extent,
-    Failed,
     Lease,
     Request,
     Run,
     ScrapeInput,
-    Scraper,
     Start,
 )
-from streamcrawl.errors import CallbackError, HttpError, StreamcrawlError
+from streamcrawl.errors import CallbackError, StreamcrawlError
 from streamcrawl.items import is_item
 from streamcrawl.response import Response
 from streamcrawl.streams.edges import closed
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 from streamcrawl.streams.layer import stray
+from streamcrawl.streams.layered import Given, Hooked, Layers, no_item, refused, response_of, unskipped
 from streamcrawl.streams.local import running
-
-TURN = 0.01
-"""Seconds that one callback may keep the loop before others get a turn."""
-
+from streamcrawl.streams.scrape_hooks import InvalidOutput, ScrapeHooks
+from streamcrawl.streams.whole import TURN, Whole
 
 START = Start()
 
@@ -59,8 +58,13 @@ class Page:
 class Scraping:
     """One subscription of a scraper: the pages under way, and those that wait for the sinks."""
 
-    def __init__(self, run: Run, callback: Callback, errback: Errback | None, lower: abc.ObserverBase[Any]) -> None:
-        self._run = run
+    def __init__(
+        self, layers: Layers, callback: Callback, errback: Errback | None, lower: abc.ObserverBase[Any]
+    ) -> None:
+        self._run = layers.run
+        self._layers = layers
+        self._links = layers.outer_requests
+        self._items = layers.outer_items
         self._callback = callback
         self._errback = errback
         self._lower = lower
@@ -71,35 +75,107 @@ class Scraping:
     def on_next(self, input: ScrapeInput) -> None:
         run = self._run
         extent = run.extent
-        page = Page(input, extent.leases[0] if extent is not None and extent.leases else None)
+        lease = extent.leases[0] if extent is not None and extent.leases else None
         self._open += 1
-        request = input.request
+        try:
+            given = self._layers.given(input)
+        except InvalidOutput as error:
+            self._done(Page(input, lease), error)
+            return
+        page = Page(given.input, lease)
+        request = page.input.request
         function: Callable[..., Any] | None
-        if isinstance(input, Response):
+        if isinstance(page.input, Response):
             function = request.callback or self._callback
         else:
             function = request.errback or self._errback
+        if self._layers.whole and (function is not None or given.refusal is not None):
+            self._spawn(page, self._through(page, given, function))
+            return
         if function is None:
             self._done(page, None)
             return
-        run.page = input
         try:
-            result = function(input, **request.cb_kwargs)
+            result = self._call(page, function)
         except Exception as error:
             self._done(page, error)
             return
-        finally:
-            run.page = None
         self._take(page, function, result)
+
+    def _call(self, page: Page, function: Callable[..., Any]) -> Any:
+        self._run.page = page.input
+        try:
+            return function(page.input, **page.input.request.cb_kwargs)
+        finally:
+            self._run.page = None
 
     def start(self, element: Any) -> None:
         """What the crawl's start brings goes through the layers like what a callback yields."""
-        run = self._run
+        run, layers = self._run, self._layers
         run.page = START
         try:
-            self._lower.on_next(element)
+            if isinstance(element, Request):
+                steps = layers.requests if not element.skip else unskipped(layers.requests, element)
+            else:
+                steps = layers.items
+            passed = layers.passed(steps, element, START)
+            if passed is not None:
+                self._lower.on_next(passed)
         finally:
             run.page = None
+
+    async def _through(self, page: Page, given: Given, function: Callable[..., Any] | None) -> None:
+        """Emit what the layers that take outputs as a whole make of the callback's."""
+        run = self._run
+        whole = Whole(self._layers, page.input, given.shown, partial(self._refuse, page))
+        error: Exception | None = None
+        try:
+            if function is not None:
+                await whole.begin(partial(self._call, page, function))
+            else:
+                assert given.refusal is not None
+                await whole.offer(given.refusal)
+        except Exception as raised:
+            error = raised if function is not None or raised is not given.refusal else None
+        try:
+            while whole.streams and not run.enough:
+                try:
+                    await self._emit_all(page, whole.streams[0])
+                except asyncio.CancelledError as raised:
+                    error = error or stray(raised)
+                except Exception as raised:
+                    error = error or raised
+                whole.streams.popleft()
+        finally:
+            try:
+                await whole.close()
+            except Exception as raised:
+                error = raised if isinstance(raised, InvalidOutput) else error or raised
+        self._done(page, error, whole.culprit)
+
+    async def _emit_all(self, page: Page, outputs: AsyncIterable[Any]) -> None:
+        run = self._run
+        await run.room()
+        async for output in outputs:
+            run.page = page.input
+            try:
+                self._emit(page, output)
+            finally:
+                run.page = None
+            if run.congestion:
+                await run.room()
+            if run.enough:
+                _break_off(page)
+                return
+
+    def _refuse(self, page: Page, layer: str, output: Any, error: Exception) -> None:
+        run = self._run
+        before = run.extent, run.page
+        run.extent, run.page = page.extent, page.input
+        try:
+            refused(run, layer, output, error)
+        finally:
+            run.extent, run.page = before
 
     def _take(self, page: Page, function: Callable[..., Any], result: Any) -> None:
         if result is None:
@@ -118,7 +194,7 @@ class Scraping:
         elif is_awaitable(result):
             self._spawn(page, self._await(page, function, result))
         else:
-            self._done(page, _no_item(result, page.input, "returned"))
+            self._done(page, no_item(result, page.input, "the callback", "returned"))
 
     def _spawn(self, page: Page, work: Coroutine[Any, Any, None]) -> None:
         context = copy_context()
@@ -201,13 +277,16 @@ class Scraping:
             if not run.known(output):
                 before, run.extent = run.extent, page.extent
                 try:
-                    self._lower.on_next(output)
+                    links = self._links if not output.skip else unskipped(self._links, output)
+                    link = self._layers.passed(links, output, page.input)
+                    if link is not None:
+                        self._lower.on_next(link)
                 finally:
                     run.extent = before
         elif is_item(output):
             lease = page.lease
             if lease is None:
-                self._lower.on_next(output)
+                self._pass_on(output, page.input)
                 return
             ordinal = page.ordinal
             page.ordinal = ordinal + 1
@@ -218,19 +297,25 @@ class Scraping:
             before, run.extent = run.extent, extent
             extent.hold()
             try:
-                self._lower.on_next(output)
+                self._pass_on(output, page.input)
             finally:
                 run.extent = before
                 extent.release()
         elif output is not None:
-            raise _no_item(output, page.input, "yielded")
+            raise no_item(output, page.input, "the callback", "yielded")
 
-    def _done(self, page: Page, error: Exception | None) -> None:
+    def _pass_on(self, item: Any, page: ScrapeInput) -> None:
+        if self._items:
+            item = self._layers.passed(self._items, item, page)
+        if item is not None:
+            self._lower.on_next(item)
+
+    def _done(self, page: Page, error: Exception | None, culprit: str = "") -> None:
         response = response_of(page.input)
         if response is not None and response.stream is not None:
             self._spawn(page, closed(response.stream))
         if error is not None and not isinstance(error, StreamcrawlError):
-            error = _raised(error, page.input)
+            error = _raised(error, page.input, f"layer {culprit}" if culprit else "the callback")
         before = self._run.extent
         self._run.extent = page.extent
         try:
@@ -261,23 +346,7 @@ def _break_off(page: Page) -> None:
         page.lease.cut = True
 
 
-def response_of(input: ScrapeInput) -> Response | None:
-    """The response that comes with an input, if one does: an errback may want that of a status error."""
-    if isinstance(input, Failed) and isinstance(input.error, HttpError):
-        response = input.error.response
-        return response if isinstance(response, Response) else None
-    return input if isinstance(input, Response) else None
-
-
-def _no_item(value: object, input: ScrapeInput, how: str) -> CallbackError:
-    url = getattr(getattr(input, "request", None), "url", "the start")
-    return CallbackError(
-        f"the callback for {url} {how} {value!r} ({type(value).__name__}): "
-        "an item is a dict, or a dataclass, attrs, pydantic or msgspec object"
-    )
-
-
-def _raised(error: Exception, input: ScrapeInput) -> CallbackError:
+def _raised(error: Exception, input: ScrapeInput, who: str) -> CallbackError:
     url = getattr(getattr(input, "request", None), "url", "the start")
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -286,25 +355,48 @@ def _raised(error: Exception, input: ScrapeInput) -> CallbackError:
     if trace is not None and trace.tb_frame.f_code.co_filename != __file__:  # else it could not even be called
         code = trace.tb_frame.f_code
         where = f" ({code.co_filename}:{trace.tb_lineno}, in {code.co_name})"
-    made = CallbackError(f"the callback for {url} raised {type(error).__name__}: {error}{where}")
+    made = CallbackError(f"{who} for {url} raised {type(error).__name__}: {error}{where}")
     made.__cause__ = error
     return made
 
 
-def calling(callback: Callback, errback: Errback | None = None) -> Scraper:
-    """The innermost Scraper: calls the callback of each Response, and the errback of each Failed and Dropped.
+class Layered(Protocol):
+    """What a layer is described by: its name, and the hooks that it has in a run."""
 
-    Emits: items and Requests as they are yielded, then a `Done`. Links that are known already are counted and left out.
-    """
+    @property
+    def name(self) -> str: ...
+    @property
+    def make(self) -> Callable[[Run], ScrapeHooks]: ...
 
-    def scraper(inputs: Observable[ScrapeInput]) -> Observable[Any]:
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The innermost Scraper, and the layers that stand right around it: one subscription for all of them."""
+
+    callback: Callback
+    errback: Errback | None
+    layers: tuple[Layered, ...] = ()
+    """The innermost first."""
+
+    def within(self, layer: Layered) -> Calling:
+        """This scraper with one more layer around it."""
+        return replace(self, layers=(*self.layers, layer))
+
+    def __call__(self, inputs: Observable[ScrapeInput]) -> Observable[Any]:
         def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             run = running()
-            made = Scraping(run, callback, errback, lower)
+            layers = Layers(run, [Hooked(layer.name, layer.make(run)) for layer in self.layers])
+            made = Scraping(layers, self.callback, self.errback, lower)
             run.on_room(made.resume)
             run.on_start(made.start)
             return inputs.subscribe(made.on_next, lower.on_error, made.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
 
-    return scraper
+
+def calling(callback: Callback, errback: Errback | None = None) -> Calling:
+    """The innermost Scraper: calls the callback of each Response, and the errback of each Failed and Dropped.
+
+    Emits: items and Requests as they are yielded, then a `Done`. Links that are known already are counted and left out.
+    """
+    return Calling(callback, errback)

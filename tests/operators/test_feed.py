@@ -390,7 +390,7 @@ def test_two_names_of_one_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"uri": "items.xml"}, "no format for the extension '.xml'"),
+        ({"uri": "items.xlsx"}, "no format for the extension '.xlsx'"),
         ({"uri": "items"}, "no format for the extension ''"),
         ({"uri": ""}, "a path is needed"),
         ({"uri": "file://elsewhere/items.csv"}, "names a file of the machine 'elsewhere'"),
@@ -408,7 +408,7 @@ def test_arguments_are_checked_when_built(arguments: dict[str, Any], said: str) 
 
 def test_a_feed_says_what_it_is(tmp_path: Path) -> None:
     sink = feed("items.csv", fields="a")
-    assert (sink.name, sink.fields, sink.concurrency) == ("feed(items.csv)", ("a",), 1)
+    assert (sink.name, sink.fields, sink.concurrency) == ("feed(items.csv)", {"a": "a"}, 1)
 
     async def work(run: LocalRun) -> None:
         opened = feed(tmp_path / "a.jsonl").open(run)

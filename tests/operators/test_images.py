@@ -4,89 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from media_made import ID, SITE, Fetching, accepted, encoded, html, named, of, png
 from PIL import Image
 
-from streamcrawl import Crawl, Dropped, Failed, Request, Response
+from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
-from streamcrawl.core import LEASE, Lease, Outcome
+from streamcrawl.core import LEASE, Lease
 from streamcrawl.errors import ConnectError, ItemRefused, SinkError
 from streamcrawl.events import Notice
+from streamcrawl.media.media import OpenMedia
 from streamcrawl.operators.images import images
-from streamcrawl.storage.images import OpenImages
-from streamcrawl.streams.local import LocalRun
 from streamcrawl.testing.site import DemoSite
-
-ID = (0, 0, 0)
-SITE = "https://shop.example"
-
-
-def png(width: int = 60, height: int = 30) -> bytes:
-    out = BytesIO()
-    Image.new("RGBA", (width, height), (250, 0, 0, 0)).save(out, "PNG")
-    return out.getvalue()
-
-
-class Fetching(LocalRun):
-    """A run whose fetch answers from a dict of paths."""
-
-    def __init__(self, answers: dict[str, Any]) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self.answers = answers
-        self.asked: Counter[str] = Counter()
-        self.requests_made: list[Request] = []
-        self.parents: list[Lease | None] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.at_once = self.most = 0
-
-    async def fetch(self, request: Request, parent: Request | None = None) -> Outcome:
-        self.asked[request.url] += 1
-        self.requests_made.append(request)
-        self.parents.append(parent.lease if parent else LEASE.get(None))
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        await self.gate.wait()
-        self.at_once -= 1
-        answer = self.answers.get(request.url.removeprefix(SITE), 404)
-        if isinstance(answer, Exception):
-            return Failed(request, answer)
-        if isinstance(answer, str):
-            return Dropped(request, answer)
-        if isinstance(answer, int):
-            return Response(request.url, answer, request=request)
-        return Response(request.url, body=answer, request=request)
-
-
-def accepted(
-    sink: Any, answers: dict[str, Any], work: Callable[[OpenImages, Fetching], Awaitable[Any]]
-) -> tuple[Any, Fetching]:
-    async def main() -> tuple[Any, Fetching]:
-        run = Fetching(answers)
-        opened = sink.open(run)
-        try:
-            result = await work(opened, run)
-            assert await opened.flush() is None
-            return result, run
-        finally:
-            await opened.close()
-
-    return asyncio.run(main())
-
-
-def of(item: Any) -> Callable[[OpenImages, Fetching], Awaitable[Any]]:
-    return lambda opened, _: opened.accept(item, ID)
-
-
-def named(url: str) -> str:
-    return hashlib.sha1(url.encode()).hexdigest() + ".jpg"
 
 
 def test_a_picture_is_stored_and_reported(tmp_path: Path) -> None:
@@ -140,7 +74,7 @@ def test_every_failure_is_in_the_report(tmp_path: Path) -> None:
 
 
 def test_a_store_that_fails_is_in_the_report(tmp_path: Path) -> None:
-    async def work(opened: OpenImages, _: Fetching) -> Any:
+    async def work(opened: OpenMedia, _: Fetching) -> Any:
         (tmp_path / "full").write_text("in the way")
         return await opened.accept({"image_urls": [SITE + "/a"]}, ID)
 
@@ -150,7 +84,7 @@ def test_a_store_that_fails_is_in_the_report(tmp_path: Path) -> None:
 
 
 def test_a_picture_wanted_by_several_is_fetched_once(tmp_path: Path) -> None:
-    async def work(opened: OpenImages, run: Fetching) -> list[Any]:
+    async def work(opened: OpenMedia, run: Fetching) -> list[Any]:
         run.gate.clear()
         items = [{"n": number, "image_urls": [SITE + "/a", SITE + f"/{number}"]} for number in range(5)]
         tasks = [asyncio.create_task(opened.accept(item, ID)) for item in items]
@@ -166,7 +100,7 @@ def test_a_picture_wanted_by_several_is_fetched_once(tmp_path: Path) -> None:
 
 
 def test_another_takes_over_when_who_fetches_is_cancelled(tmp_path: Path) -> None:
-    async def work(opened: OpenImages, run: Fetching) -> Any:
+    async def work(opened: OpenMedia, run: Fetching) -> Any:
         run.gate.clear()
         item = {"image_urls": [SITE + "/a"]}
         first = asyncio.create_task(opened.accept(item, ID))
@@ -188,7 +122,7 @@ def test_another_takes_over_when_who_fetches_is_cancelled(tmp_path: Path) -> Non
 def test_pictures_are_fetched_for_the_lease_of_the_item(tmp_path: Path) -> None:
     lease = Lease(7, Request(SITE), SITE, lambda lease: None)
 
-    async def work(opened: OpenImages, _: Fetching) -> None:
+    async def work(opened: OpenMedia, _: Fetching) -> None:
         LEASE.set(lease)
         await opened.accept({"image_urls": [SITE + "/a", SITE + "/b"]}, ID)
 
@@ -217,7 +151,7 @@ def test_an_object_without_the_field_passes_and_that_is_told_once(tmp_path: Path
     told: list[str] = []
     item = Bare(SITE + "/a")
 
-    async def work(opened: OpenImages, run: Fetching) -> list[Any]:
+    async def work(opened: OpenMedia, run: Fetching) -> list[Any]:
         run.events.on(Notice, lambda notice: told.append(notice.text))
         return [await opened.accept(item, ID), await opened.accept(item, ID)]
 
@@ -234,9 +168,9 @@ def test_an_item_without_pictures(tmp_path: Path, value: Any) -> None:
     assert not run.asked
 
 
-def test_the_same_url_twice_in_an_item_is_one_picture(tmp_path: Path) -> None:
+def test_the_same_url_several_times_in_an_item_is_fetched_once_and_reported_each_time(tmp_path: Path) -> None:
     changed, run = accepted(images(tmp_path), {"/a": png()}, of({"image_urls": [SITE + "/a"] * 3}))
-    assert len(changed["images"]) == 1
+    assert [report["status"] for report in changed["images"]] == ["downloaded"] * 3
     assert run.asked.total() == 1
 
 
@@ -255,7 +189,7 @@ def test_what_has_no_urls(tmp_path: Path, item: Any, said: str) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named_when_opened(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match=f"cannot write {tmp_path}/file"):
+    with pytest.raises(SinkError, match=f"cannot write {tmp_path}/file/.parts: Not a directory"):
         accepted(images(tmp_path / "file"), {}, of({}))
 
 

@@ -19,6 +19,7 @@ from streamcrawl.streams.scrape_layer import ScrapeHooks, scrape_layer
 from streamcrawl.testing import FakeFetch, page, run_virtual
 
 URL = "http://a.test/"
+DEFAULTS = ["http_error", "referer", "url_length", "depth", "copied_fields"]
 
 
 def parse(response: Response) -> Iterator[Any]:
@@ -43,18 +44,12 @@ def own(name: str) -> ScrapeLayer:
 
 
 def test_layers_of_a_defaults_name_take_its_place_and_others_stand_inside() -> None:
-    assert made() == ["http_error", "referer", "depth"]
+    assert made() == DEFAULTS
     limited = ops.depth(limit=1)
     scrape = ops.scrape(parse, own("inner"), limited)
     assert isinstance(scrape, Scrape)
-    assert scrape.layers[2] is limited
-    assert made(own("inner"), ops.depth(limit=1), own("innermost")) == [
-        "http_error",
-        "referer",
-        "depth",
-        "inner",
-        "innermost",
-    ]
+    assert scrape.layers[3] is limited
+    assert made(own("inner"), ops.depth(limit=1), own("innermost")) == [*DEFAULTS, "inner", "innermost"]
     assert made(defaults=False) == []
     assert made(own("a"), ops.depth(), defaults=False) == ["a", "depth"]
 
