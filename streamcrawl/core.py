@@ -314,6 +314,8 @@ class Run(Protocol):
     """Nothing more is wanted of callbacks: a limit was reached."""
     durable: bool
     """Whether there is a job: what is not safe when the process dies comes again."""
+    spider: Any
+    """The object whose method `scrape` calls: a Spider, for example; None if it calls a function."""
     cut: bool
     """The run was cut short: with a job, sinks take nothing more."""
 

@@ -93,6 +93,7 @@ class Run(RunContext):
             self.now,
         )
         scrape = crawl.pipes.scrape
+        self.spider = None if scrape is None else getattr(scrape.callback, "__self__", None)
         messages = Messages(scrape.callback, scrape.errback) if scrape is not None else Messages(None, None)
         self.frontier = Frontier(self.hosts, self.now, memory=options.memory // 4, messages=messages)
         self.durable = options.job is not None

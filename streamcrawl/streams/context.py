@@ -40,6 +40,7 @@ class RunContext:
         self.congestion = 0
         self.enough = False
         self.durable = False
+        self.spider: Any = None
         self.cut = False
         self.starting: Callable[[Any], None] | None = None
         self._resumes: list[Callable[[], None]] = []

@@ -16,7 +16,7 @@ from streamcrawl.errors import InvalidURL
 from streamcrawl.response import Response
 from streamcrawl.streams.local import LocalRun
 from streamcrawl.testing.laws import ANSWERED, COMPLETION, LEFT, LOOP, ONE_OUTCOME, ORIGIN, VALUES, ContractBroken
-from streamcrawl.testing.trace import changed_fields, describe, describe_request
+from streamcrawl.testing.trace import changed_fields, cookies_of, describe, describe_request
 from streamcrawl.testing.wire import BELOW, Timing, Watch, wire
 from streamcrawl.urls import host_of, hostname_of, normalize
 
@@ -173,7 +173,8 @@ class Probe:
         for name in (ABOVE, BELOW, *CREDENTIALS):
             if not set(follow_up.headers.getall(name)) <= set(origin.headers.getall(name)):
                 wrong = f"carries {name}, which the origin has not"
-        if not set(follow_up.cookies.items()) <= set(origin.cookies.items()):
+        own = cookies_of(origin)
+        if any(each not in own for each in cookies_of(follow_up)):
             wrong = "carries cookies that the origin has not"
         private = "Authorization" in follow_up.headers or bool(follow_up.cookies)
         if private and hostname_of(follow_up.url) != hostname_of(origin.url):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from streamcrawl.core import Again, Dropped, Failed, Outcome, Request
 from streamcrawl.response import Response
@@ -15,10 +16,16 @@ def changed_fields(before: Request, after: Request) -> str:
     return ", ".join(name for name in fields if getattr(before, name) != getattr(after, name))
 
 
+def cookies_of(request: Request) -> list[Any]:
+    """The request's own cookies, one by one, in whatever shape they were given."""
+    given = request.cookies
+    return [*given.items()] if isinstance(given, Mapping) else [*given]
+
+
 def describe_request(request: Request, *, timed: bool = True) -> str:
     """The request in words, alike for two that are alike; `timed`: with the time before which it is not sent."""
     headers = "; ".join(f"{name}: {value}" for name, value in request.headers.pairs())
-    cookies: Mapping[str, str] = dict(sorted(request.cookies.items()))
+    cookies = sorted(map(repr, cookies_of(request)))
     sent = f"{request.method} {request.url} {request.body!r} ({headers}) {cookies or ''}"
     when = f" at {request.not_before:.4f}" if timed else ""
     return f"{sent} try {request.attempt} via {request.via} priority {request.priority}{when}"
