@@ -14,7 +14,6 @@ from streamcrawl.operators.proxy import proxy
 from streamcrawl.operators.redirect import redirect
 from streamcrawl.operators.retry import retry
 from streamcrawl.operators.robots_txt import robots_txt
-from streamcrawl.operators.throttle import throttle
 
 _ORDER: dict[str, Callable[[], Layer] | None] = {
     "scope": None,
@@ -33,7 +32,7 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
     "cookies": cookies,
     "http_cache": None,
     "proxy": proxy,
-    "throttle": throttle,
+    "throttle": None,
     "decompress": None,
     "download_stats": download_stats,
 }
@@ -43,10 +42,10 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
 def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:
     """The layers that `download()` has, with some of them changed or removed by name.
 
-    robots_txt, default_headers, conditional, retry, meta_refresh, redirect, cookies, proxy, throttle, download_stats; and
-    places for the others, which are empty unless filled: scope, guard, user_agent, timeout, size_limit and decompress
-    because `fetch` and the crawl do their work by default, http_auth, ajax_crawl and http_cache because not every crawl
-    wants them.
+    robots_txt, default_headers, conditional, retry, meta_refresh, redirect, cookies, proxy, download_stats; and places
+    for the others, which are empty unless filled: scope, guard, user_agent, timeout, size_limit and decompress because
+    `fetch` and the crawl do their work by default, http_auth, ajax_crawl, http_cache and throttle because not every
+    crawl wants them.
 
     Args:
         changes: A layer to stand in the place of that name, or None to leave it out.

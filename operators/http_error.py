@@ -9,6 +9,7 @@ from streamcrawl.core import Failed, Run, ScrapeInput
 from streamcrawl.errors import HttpError
 from streamcrawl.response import Response
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
+from streamcrawl.transport.body import shown
 
 Statuses: TypeAlias = Collection[int] | Literal["any"]
 
@@ -46,7 +47,7 @@ def http_error(
                 return page
             for key in ("httperror/response_ignored_count", f"httperror/response_ignored_status_count/{status}"):
                 stats[key] = stats.get(key, 0) + 1
-            return Failed(page.request, HttpError(status, page.url, page))
+            return Failed(page.request, HttpError(status, shown(page.url), page))
 
         return ScrapeHooks(input=given)
 

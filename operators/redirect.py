@@ -11,6 +11,7 @@ from streamcrawl.hops import TooManyRedirects as TooManyRedirects
 from streamcrawl.hops import hop, is_downgrade, leaving
 from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
+from streamcrawl.transport.body import shown
 from streamcrawl.urls import WEB_SCHEMES, Base, scheme_of, without_fragment
 
 CODES = frozenset({301, 302, 303, 307, 308})
@@ -61,7 +62,7 @@ def _followed(response: Response, location: str, times: int, priority: int) -> O
     try:
         target = location_url(response.url, location)
     except InvalidURL as error:
-        problem = InvalidRedirect(f"{origin.url} redirects to {location!r}, which is no URL")
+        problem = InvalidRedirect(f"{shown(origin.url)} redirects to {location!r}, which is no URL")
         problem.__cause__ = error
         return Failed(response.request, problem)
     as_get = becomes_get(status, origin.method)

@@ -10,6 +10,7 @@ from streamcrawl.core import Dropped, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.scoping import domain_test
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
+from streamcrawl.transport.body import shown
 from streamcrawl.urls import hostname_of
 
 Rule: TypeAlias = "str | re.Pattern[str] | Callable[[Request], bool]"
@@ -85,7 +86,8 @@ def _refusing(run: Run) -> Callable[[Request], Dropped]:
             told.add(domain)
             stats["offsite/domains"] = len(told)
             if run.events.wants(Notice):
-                run.events.emit(Notice(text=f"off-site: {request.url}; no more is said of {domain}", level="debug"))
+                text = f"off-site: {shown(request.url)}; no more is said of {domain}"
+                run.events.emit(Notice(text=text, level="debug"))
         return Dropped(request, "off-site")
 
     return refuse

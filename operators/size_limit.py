@@ -6,6 +6,7 @@ from streamcrawl.core import Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
+from streamcrawl.transport.body import shown
 
 
 def size_limit(size: int | None = None, *, warn: int | None = None) -> NamedLayer:
@@ -34,7 +35,7 @@ def size_limit(size: int | None = None, *, warn: int | None = None) -> NamedLaye
             if isinstance(outcome, Response) and (length := _length(outcome)) > warn:
                 run.stats["size_limit/warned"] = run.stats.get("size_limit/warned", 0) + 1
                 if run.events.wants(Notice):
-                    text = f"size_limit: the body of {outcome.url} is {length} bytes long, more than {warn}"
+                    text = f"size_limit: the body of {shown(outcome.url)} is {length} bytes long, more than {warn}"
                     run.events.emit(Notice(text=text, level="warning"))
             return outcome
 

@@ -14,6 +14,7 @@ from streamcrawl.core import Failed, Outcome, Request, Run
 from streamcrawl.errors import FetchError
 from streamcrawl.events import Notice
 from streamcrawl.response import Response
+from streamcrawl.transport.body import shown
 from streamcrawl.urls import host_of
 
 HOSTS = 10_000
@@ -126,7 +127,7 @@ class Standings:
         if found is None or not found.given_up or self._run.monotonic() >= found.until:
             return None
         self._count("retry/given_up")
-        return Failed(request, HostGivenUp(f"{request.url}: {host} is out of order, and was given up"))
+        return Failed(request, HostGivenUp(f"{shown(request.url)}: {host} is out of order, and was given up"))
 
     def heard(self, outcome: Outcome) -> None:
         """Judge the outcome's host by it. This runs for every outcome, so what is well costs one look."""

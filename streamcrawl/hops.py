@@ -9,6 +9,7 @@ from streamcrawl.errors import FetchError
 from streamcrawl.headers import Headers
 from streamcrawl.referrer import DEFAULT_POLICY, policy_on_redirect, referrer_for
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.transport.body import shown
 from streamcrawl.urls import host_of, hostname_of, scheme_of
 
 BODY_HEADERS = ("Content-Encoding", "Content-Language", "Content-Length", "Content-Location", "Content-Type")
@@ -57,7 +58,8 @@ def hop(
     most = times if origin.max_redirects is None else origin.max_redirects
     if len(via) > most:
         return Failed(
-            response.request, TooManyRedirects(f"{via[0]} redirects more than {most} times, last to {target}")
+            response.request,
+            TooManyRedirects(f"{shown(via[0])} redirects more than {most} times, last to {shown(target)}"),
         )
     policy = policy_on_redirect(response.headers, origin.referrer_policy)
     headers = origin.headers.without(*BODY_HEADERS) if as_get else origin.headers

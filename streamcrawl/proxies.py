@@ -25,6 +25,7 @@ from streamcrawl.errors import (
 from streamcrawl.events import Event
 from streamcrawl.proxy_urls import in_encoding, proxy_address
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.transport.body import shown
 from streamcrawl.urls import host_of
 
 Order: TypeAlias = Literal["round robin", "random", "least used"]
@@ -375,7 +376,7 @@ class Rotating:
         if judged is not Verdict.FAULT or not isinstance(outcome, Response):
             return outcome
         self._count("bans")
-        text = f"{outcome.url}: {outcome.status} says that the proxy {member.name} is not wanted"
+        text = f"{shown(outcome.url)}: {outcome.status} says that the proxy {member.name} is not wanted"
         error = ProxyError(text, proxy=member.name, status=outcome.status, response=outcome)
         failed = Failed(request, error)
         return failed if outcome.stream is None else _closed(outcome.stream, failed)

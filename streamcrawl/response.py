@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import AsyncIterator, Iterable
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Iterable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from streamcrawl.encoding import decode
 from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.headers import NO_HEADERS, Headers
-from streamcrawl.urls import Base, without_fragment
+from streamcrawl.hrefs import LARGE, all_hrefs, chosen, css_hrefs, css_path, xpath_hrefs
+from streamcrawl.urls import Base, Within, encoded_query, scheme_of, within_test, without_fragment
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -28,6 +27,14 @@ class BodyStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None: ...
+
+
+class Extractor(Protocol):
+    """What finds links on a page, such as a `LinkExtractor`."""
+
+    def extract_links(self, response: Response, /) -> Iterable[Any]:
+        """The links: URLs, or what has a `url`."""
+        ...
 
 
 class Response:
@@ -190,10 +197,14 @@ class Response:
 
             kind = self.kind
             self._selector = Selector(text=self.text, type="html" if kind == "text" else kind)
+            if self._selector.type == "html" and self._selector.root.getnext() is not None:
+                _gather(self._selector.root)
         return self._selector
 
     def css(self, query: str) -> SelectorList[Selector]:
         """Select by CSS, with parsel's `::text` and `::attr(name)`."""
+        if len(self.text) > LARGE and self.selector.type == "html":
+            return self.selector.xpath(css_path(query, large=True))
         return self.selector.css(query)
 
     def xpath(self, query: str, **variables: Any) -> SelectorList[Selector]:
@@ -205,20 +216,49 @@ class Response:
         return self.selector.jmespath(query)
 
     def urljoin(self, url: str) -> str:
-        """`url` made absolute against the page, `<base href>` included. Raises: InvalidURL."""
+        """`url` made absolute against the page, `<base href>` and the page's encoding included. Raises: InvalidURL."""
+        return self._joined().join(self._written(url))
+
+    def joining(self) -> Callable[[str], str]:
+        """`urljoin` for many links of the page, as quick as the page's encoding allows."""
+        return self._joined().join if self._is_utf() else self.urljoin
+
+    def _is_utf(self) -> bool:
+        """Whether the text was read, and was UTF-8: then links mean what they say."""
+        return self._text is not None and self.encoding.startswith("utf")
+
+    def _written(self, href: str) -> str:
+        """`href` with its query in the page's encoding."""
+        if href.isascii() or self.stream is not None or self.encoding.startswith("utf"):
+            return href
+        return encoded_query(href, self.encoding, scheme_of(self.url))
+
+    def _joined(self) -> Base:
         if self._base is None:
             self._base = self._find_base()
-        return self._base.join(url)
+        return self._base
 
     def _find_base(self) -> Base:
-        if self.stream is None and b"<base" in self._body[:4096].lower() and self.kind == "html":
-            from w3lib.html import get_base_url
-
+        base = Base(without_fragment(self.url))
+        href = None if self.stream is not None else self._base_href()
+        if href is not None:
             try:
-                return Base(get_base_url(self.text[:4096], self.url))
-            except ValueError:
-                pass  # a base that is no URL does not count
-        return Base(without_fragment(self.url))
+                url = base.join(href)
+            except InvalidURL:
+                return base  # a base that is no URL does not count
+            if scheme_of(url) not in ("data", "javascript"):
+                return Base(url)
+        return base
+
+    def _base_href(self) -> str | None:
+        """What the first `<base href>` says. Source: HTML Standard, "document base URL"."""
+        # Most pages have none. The tree, if there is one, knows that at once, from its names; else the bytes tell.
+        if self._selector is None and not (b"<base" in self._body.lower() or b"\0" in self._body[:4]):
+            return None
+        if self.kind != "html":
+            return None
+        hrefs = (element.get("href") for element in self.selector.root.iter("base"))
+        return next((href for href in hrefs if href is not None), None)
 
     def follow(self, target: Any, **options: Unpack[RequestOptions]) -> Request:
         """A Request for a link of this page.
@@ -233,54 +273,65 @@ class Response:
 
     def follow_all(
         self,
-        targets: Iterable[Any] | None = None,
+        targets: Iterable[Any] | Extractor | None = None,
         *,
         css: str | None = None,
         xpath: str | None = None,
+        within: Within = "any",
+        unique: bool = False,
         **options: Unpack[RequestOptions],
     ) -> list[Request]:
-        """A Request for each link, in order: of `targets`, or of what `css` or `xpath` selects.
+        """A Request for each link, in order.
 
         A link that cannot be parsed is still there, as it stands; the crawl counts it as dropped ("invalid URL").
 
-        Raises: ValueError unless exactly one of `targets`, `css` and `xpath` is given.
+        Args:
+            targets: The links, or a `LinkExtractor` that finds them. If neither this nor `css` nor `xpath` is given:
+                all links of the page (`a` and `area`).
+            css: Selects the links.
+            xpath: Selects the links.
+            within: Only those that lead no farther than to the same "host", "domain" or "origin" as the page has; no
+                Request is made for others, nor for those that cannot be parsed.
+            unique: Only the first of those with the same URL, fragments left out unless there is `keep_fragments`.
+            options: As `Request` takes them.
+
+        Raises: ValueError if more than one of `targets`, `css` and `xpath` is given, or for another word than these.
         """
-        if sum(way is not None for way in (targets, css, xpath)) != 1:
+        hrefs = self._found(targets, css, xpath)
+        if within == "any" and not unique:
+            if not options:
+                return self._links(hrefs)
+            return [self._request(url, options) for url in self._join_all(hrefs)]
+        inside = None if within == "any" else within_test(self.url, within)
+        key = (str if options.get("keep_fragments") else without_fragment) if unique else None
+        return [self._request(url, options) for url in chosen(hrefs, self.joining(), inside, key)]
+
+    def _found(self, targets: Iterable[Any] | Extractor | None, css: str | None, xpath: str | None) -> list[str]:
+        if sum(way is not None for way in (targets, css, xpath)) > 1:
             raise ValueError("follow_all() takes one of: targets, css, xpath")
+        if css is not None:
+            return css_hrefs(self.selector.root, css, large=len(self.text) > LARGE)
+        if xpath is not None:
+            return xpath_hrefs(self.selector.root, xpath)
+        if targets is None:
+            return all_hrefs(self.selector.root)
         if isinstance(targets, str):
             raise TypeError(
                 f"follow_all({targets!r}): it takes several links; to select them, follow_all(css={targets!r})"
             )
-        if targets is None:
-            hrefs = (
-                _hrefs(self.selector.root, xpath)
-                if xpath is not None
-                else _css_hrefs(self.selector.root, cast(str, css))
-            )
-        else:
-            hrefs = [_href(target) for target in targets]
-        if self._base is None:
-            self._base = self._find_base()
-        return [self._link(href, options) for href in hrefs] if options else self._links(hrefs)
+        links: Iterable[Any] = targets if isinstance(targets, Iterable) else targets.extract_links(self)
+        return [_href(link) for link in links]
 
     def _links(self, hrefs: list[str]) -> list[Request]:
         # This runs for every link of every page.
-        make, join = type(self.request), cast(Base, self._base).join
-        site, jar = self.request.site, self.request.cookiejar
-        requests: list[Request] = []
-        for href in hrefs:
-            try:
-                requests.append(make(join(href), site=site, cookiejar=jar))
-            except InvalidURL:
-                requests.append(make(href, site=site, cookiejar=jar))
-        return requests
+        make, site, jar = type(self.request), self.request.site, self.request.cookiejar
+        return [make(url, site=site, cookiejar=jar) for url in self._join_all(hrefs)]
 
-    def _link(self, href: str, options: RequestOptions) -> Request:
-        try:
-            url = cast(Base, self._base).join(href)
-        except InvalidURL:
-            url = href
-        return self._request(url, options)
+    def _join_all(self, hrefs: list[str]) -> list[str]:
+        """Each made absolute; one that cannot be joined stays as it stands."""
+        if not self._is_utf():
+            hrefs = [self._written(href) for href in hrefs]
+        return self._joined().join_all(hrefs)
 
     def _request(self, url: str, options: RequestOptions) -> Request:
         if "cookiejar" not in options:
@@ -296,6 +347,21 @@ def body_digest(body: bytes) -> bytes:
     return blake2b(body, digest_size=16).digest()
 
 
+def _gather(root: Any) -> None:
+    """What follows `</html>` goes on in the body, as in browsers: libxml2 makes documents of their own of it.
+
+    Source: HTML Standard, "after after body".
+    """
+    from lxml import etree
+
+    found = root.find("body")
+    body = root if found is None else found
+    for later in list(root.itersiblings("html")):
+        etree.strip_tags(later, "head", "body")
+        body.append(later)
+    etree.strip_tags(body, "html")
+
+
 def _sniff(body: bytes) -> str:
     head = body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"{", b"[")):
@@ -305,41 +371,6 @@ def _sniff(body: bytes) -> str:
     if head.startswith(b"<?xml"):
         return "xml"
     return "html"
-
-
-_ONLY_HREF = re.compile(r"(?:^|[\s>+~,])(?:a|area|link)(?:[.#:\[][^\s>+~,]*)?$")
-"""CSS whose last element has `href` and no `src`."""
-
-
-@lru_cache(maxsize=256)
-def _link_query(query: str, only_href: bool) -> Any:
-    """The compiled XPath of the links in what `query` selects: attributes, so that no element objects are made."""
-    from lxml import etree
-
-    namespaces = {"re": "http://exslt.org/regular-expressions"}
-    if re.search(r"(?:@[\w:*-]+|text\(\)|string\(.*\))\s*$", query) is None:
-        query = f"({query})/@href" + ("" if only_href else f" | ({query})[not(@href)]/@src")
-    return etree.XPath(query, namespaces=namespaces, smart_strings=False)
-
-
-@lru_cache(maxsize=256)
-def _css_query(query: str) -> Any:
-    from parsel.csstranslator import HTMLTranslator
-
-    only_href = all(_ONLY_HREF.search(part.strip()) is not None for part in query.split(","))
-    return _link_query(HTMLTranslator().css_to_xpath(query), only_href)
-
-
-def _css_hrefs(root: Any, query: str) -> list[str]:
-    return _strings(_css_query(query)(root))
-
-
-def _hrefs(root: Any, query: str) -> list[str]:
-    return _strings(_link_query(query, False)(root))
-
-
-def _strings(found: Any) -> list[str]:
-    return cast("list[str]", found) if isinstance(found, list) else [str(found)]
 
 
 def _href(target: Any) -> str:

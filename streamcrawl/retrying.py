@@ -13,6 +13,7 @@ from streamcrawl.core import RUN, Again, Failed, Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.hops import once_more
 from streamcrawl.response import Response
+from streamcrawl.transport.body import shown
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -131,7 +132,7 @@ def give_up(run: Run, request: Request, reason: str, level: Level, key: str = "r
     count(run, f"{key}/max_reached")
     if run.events.wants(Notice):
         tries = request.attempt + 1
-        text = f"{key}: gave up {request.url} after {tries} {'try' if tries == 1 else 'tries'}: {reason}"
+        text = f"{key}: gave up {shown(request.url)} after {tries} {'try' if tries == 1 else 'tries'}: {reason}"
         run.events.emit(Notice(text=text, level=level))
 
 

@@ -124,7 +124,8 @@ def standing(outcome: Outcome) -> Standing:
     return Standing.OPEN if 300 <= outcome.status < 500 and outcome.status != 429 else Standing.UNREACHABLE
 
 
-_DIRECTIVE = re.compile(r'\s*([^\s=,"]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*)))?\s*(?:,|$)')
+# Possessive, and begun at the beginning of a name only: 64 KiB of blanks must not be looked at again and again.
+_DIRECTIVE = re.compile(r'(?<![^\s,])([^\s=,"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s,]*+)))?+\s*+(?:,|$)')
 
 
 def freshness(headers: Headers, now: float) -> float | None:

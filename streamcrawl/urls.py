@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import quote
 
 import can_ada
 
@@ -19,6 +23,9 @@ LOCAL_SCHEMES = frozenset({"file", "data", "blob", "about", "javascript", "files
 
 NOT_FOLLOWED = frozenset({"javascript", "mailto", "tel", "sms", "about", "blob", "callto", "whatsapp", "data"})
 """Schemes of links that lead to no document."""
+
+Within: TypeAlias = Literal["host", "domain", "origin", "any"]
+"""How far a link may lead from its page."""
 
 
 def normalize(url: str) -> str:
@@ -52,11 +59,69 @@ class Base:
         self._parsed = can_ada.parse(normalize(url))
 
     def join(self, href: str) -> str:
-        """`href` made absolute. Raises: InvalidURL."""
+        """`href` made absolute, white space around it left out. Raises: InvalidURL."""
         try:
-            return str((self._parsed + href.strip(" \t\r\n\f")).href)
-        except ValueError:
+            return (self._parsed + href).href
+        except (ValueError, TypeError):  # the latter for characters that no URL can have
             raise InvalidURL(href, "it cannot be joined with its page's URL") from None
+
+    def join_all(self, hrefs: Sequence[str]) -> list[str]:
+        """Each made absolute; one that cannot be joined stays as it stands."""
+        parsed = self._parsed
+        try:
+            return [(parsed + href).href for href in hrefs]
+        except (ValueError, TypeError):
+            return [self._joined_or_not(href) for href in hrefs]
+
+    def _joined_or_not(self, href: str) -> str:
+        try:
+            return self.join(href)
+        except InvalidURL:
+            return href
+
+
+_SCHEME = re.compile(r"[\x00-\x20]*([A-Za-z][A-Za-z0-9+.-]*):")
+_IN_ENCODING = frozenset({"http", "https", "ftp", "file"})
+"""The schemes whose query is written in the page's encoding: the special ones but for ws and wss."""
+
+_QUERY = "!$%&()*+,-./:;=?@[\\]^_`{|}~'"
+"""What stands in a query as it is, beside letters and digits; `'` is the parser's to encode."""
+
+
+def encoded_query(href: str, encoding: str, scheme: str = "http") -> str:
+    """`href` with its query percent-encoded as a page of this encoding means it; the rest is UTF-8 in any page.
+
+    Args:
+        href: As it stands in the page.
+        encoding: Python's name of the page's encoding.
+        scheme: Of the page's base URL, for an `href` that has none.
+
+    Source: WHATWG URL Standard, "query state", "percent-encode after encoding"; HTML Standard, "encoding-parse a URL".
+    """
+    own = _SCHEME.match(href)
+    mark = href.find("?")
+    if mark < 0 or (own[1].lower() if own else scheme) not in _IN_ENCODING:
+        return href
+    at = href.find("#")
+    end = len(href) if at < 0 else at
+    if mark > end or href[mark:end].isascii():
+        return href
+    try:
+        query = href[mark + 1 : end].encode(encoding, "streamcrawl.query")
+    except (LookupError, UnicodeError):
+        return href
+    return f"{href[: mark + 1]}{quote(query, safe=_QUERY)}{href[end:]}"
+
+
+def _as_reference(error: UnicodeError) -> tuple[str, int]:
+    """What the encoding does not have becomes the character reference `&#N;`, percent-encoded."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(f"%26%23{ord(each)}%3B" for each in missing), error.end
+
+
+codecs.register_error("streamcrawl.query", _as_reference)
 
 
 def scheme_of(url: str) -> str:
@@ -90,6 +155,52 @@ def hostname_of(url: str) -> str:
     if name.startswith("["):
         return name.partition("]")[0] + "]"
     return name.partition(":")[0]
+
+
+def within_test(page: str, within: Within) -> Callable[[str], bool]:
+    """Whether a URL leads no farther from a page than this. Both are normalized URLs.
+
+    Args:
+        page: The URL of the page that the links are on.
+        within: "host": the same host; http and https, and a name with and without "www.", are the same.
+            "domain": the same registrable domain. "origin": the same scheme, host and port. "any": anywhere.
+
+    Raises: ValueError for another word.
+    """
+    key_of = _KEYS.get(within)
+    if key_of is None:
+        raise ValueError(f'within is {within!r}: it must be "host", "domain", "origin" or "any"')
+    if within == "any":
+        return lambda url: True
+    host = host_of(page)
+    home, key = host + "/", key_of(host)
+
+    def test(url: str) -> bool:
+        return url.startswith(home) or key_of(host_of(url)) == key
+
+    return test
+
+
+def site_key(host: str) -> tuple[str, str]:
+    """What Hosts have in common that differ in http, https and "www." only; a port that is not the scheme's counts."""
+    scheme, _, place = host.partition("://")
+    bare = place.removeprefix("www.")
+    # "www.com" is a name of its own.
+    return ("web" if scheme in WEB_SCHEMES else scheme), (bare if "." in bare else place)
+
+
+def domain_key(host: str) -> tuple[str, str]:
+    """What Hosts of one registrable domain have in common; http and https are the same."""
+    scheme, name = host.partition(":")[0], hostname_of(host)
+    return ("web" if scheme in WEB_SCHEMES else scheme), registrable_domain(name)
+
+
+_KEYS: dict[str, Callable[[str], object]] = {
+    "any": lambda host: None,
+    "domain": domain_key,
+    "host": site_key,
+    "origin": lambda host: host,
+}
 
 
 def without_fragment(url: str) -> str:

@@ -85,6 +85,10 @@ BOOKS = {
 }
 
 
+MULTI_PAGE = {"Odes": ("£12.50", 3), "Stars": ("£20.00", 17), "Maps": ("£19.99", None), "Gold": ("£99.00", None)}
+"""Those of the two shelves; the pages of the last two are not there."""
+
+
 @contextmanager
 def example(name: str, start: str) -> Generator[SimpleNamespace]:
     """The module of the example, its START_URL set while it is loaded."""
@@ -165,11 +169,23 @@ def test_custom_layer_gives_a_slow_host_a_rest() -> None:
 def test_class_spider() -> None:
     with Site(BOOKS) as site, example("class_spider", f"{site.url}/") as flow:
         items = asyncio.run(flow.crawl.collect())
-        poetry = asyncio.run(flow.BookSpider(f"{site.url}/", category="Poetry").crawl().collect())
+        poetry = asyncio.run(Crawl.of(flow.BookSpider, category="Poetry").collect())
         odes, verse = flow.Book("Odes", 12.5, "Poetry", 3), flow.Book("Verse", 8.0, "Poetry", 0)
         stars = flow.Book("Stars", 20.0, "Science", 17)
     assert sorted(items, key=lambda book: book.title) == [odes, stars, verse]
     assert poetry == [odes, verse]
+    assert site.count("/all.html") == 0
+
+
+def test_rules() -> None:
+    with Site(BOOKS) as site:
+        items = items_of("rules", site)
+    assert sorted((item["title"], item["price"]) for item in items) == [
+        ("Odes", "12.50"),
+        ("Stars", "20.00"),
+        ("Verse", "8.00"),
+    ]
+    assert {site.count(path) for path in ("/page-2.html", "/poetry.html", "/poetry-2.html", "/book/odes.html")} == {1}
     assert site.count("/all.html") == 0
 
 
@@ -220,6 +236,24 @@ def test_details() -> None:
     assert len(items) == 4
 
 
+def books_by_title(name: str) -> dict[str, Any]:
+    with Site(BOOKS) as site:
+        items = items_of(name, site)
+    return {item["title"]: (item["price"], item.get("in_stock")) for item in items}
+
+
+def test_multi_page_await() -> None:
+    assert books_by_title("multi_page_await") == MULTI_PAGE
+
+
+def test_multi_page_callbacks() -> None:
+    assert books_by_title("multi_page_callbacks") == MULTI_PAGE
+
+
+def test_multi_page_streams() -> None:
+    assert books_by_title("multi_page_streams") == MULTI_PAGE
+
+
 @pytest.mark.parametrize(
     ("name", "pages", "count"),
     [
@@ -227,9 +261,13 @@ def test_details() -> None:
         ("broad", QUOTES, 5),
         ("custom_operator", BOOKS, 2),
         ("class_spider", BOOKS, 3),
+        ("rules", BOOKS, 3),
         ("embedded", QUOTES, 2),
         ("own_fetch", QUOTES, 4),
         ("details", QUOTES, 4),
+        ("multi_page_await", BOOKS, 4),
+        ("multi_page_callbacks", BOOKS, 4),
+        ("multi_page_streams", BOOKS, 4),
     ],
 )
 def test_from_the_command_line(

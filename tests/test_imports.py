@@ -15,9 +15,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "streamcrawl"
 
 LAYERS = (
-    ("encoding", "errors", "headers", "response", "urls", "version"),
+    ("encoding", "errors", "headers", "hrefs", "response", "urls", "version"),
     ("core", "leases"),
-    ("events", "items"),
+    ("adapters", "events", "items"),
     ("streams",),
     (
         "backoff",
@@ -27,10 +27,15 @@ LAYERS = (
         "feeds",
         "frontier",
         "hops",
+        "media",
+        "links",
+        "loaders",
         "metas",
         "proxies",
         "proxy_urls",
+        "records",
         "referrer",
+        "requests",
         "retrying",
         "robots",
         "robots_gate",
@@ -40,6 +45,8 @@ LAYERS = (
         "storage",
         "throttling",
         "transport",
+        "vetting",
+        "validating",
     ),
     ("operators",),
     ("spiders",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +166,30 @@ def test_json_is_read_whole_or_by_jmespath() -> None:
         html("{", content_type="application/json").json()
 
 
+@pytest.mark.parametrize(
+    ("body", "whole"),
+    [
+        ("<p>a</p></html>b<p>c</p>d", "<html><body><p>a</p>b<p>c</p>d</body></html>"),
+        (
+            "<html><body>a</body></html><i>b</i></html><html><head><title>c</title></head><body>d</body></html>e",
+            "<html><body>a<i>b</i><title>c</title>de</body></html>",
+        ),
+        ("<html><head></head><frameset></frameset></html>b", "<html><head></head><frameset></frameset>b</html>"),
+        ("<html><body>a</body></html><!-- b -->", "<html><body>a</body></html>"),
+    ],
+)
+def test_what_follows_the_end_of_the_page_is_a_part_of_it(body: str, whole: str) -> None:
+    page = html(body)
+    assert page.selector.get() == whole
+    assert len(page.xpath("//html")) == 1
+    assert page.css("*").getall() == page.xpath("//*").getall()
+
+
+def test_links_after_the_end_of_the_page_are_followed() -> None:
+    page = html("<html><body><a href=/1></a></body></html><a href=/2></a></html></html><p><a href=/3>")
+    assert [request.url[-1] for request in page.follow_all(css="p a, a")] == ["1", "2", "3"]
+
+
 def test_xpath_takes_variables_and_the_page_is_parsed_once() -> None:
     response = html("<p id=a>A</p><p id=b>B</p>")
     assert response.xpath("//p[@id=$id]/text()", id="b").get() == "B"
@@ -183,6 +208,10 @@ def test_xpath_takes_variables_and_the_page_is_parsed_once() -> None:
         ('<!-- <base href="http://b.test/"> -->', "http://a.test/dir/next"),
         ("<base target=_top>", "http://a.test/dir/next"),
         ('<base href="http://[">', "http://a.test/dir/next"),
+        ('<base href="javascript:x">', "http://a.test/dir/next"),
+        ('<base><base href="/1/"><base href="/2/">', "http://a.test/1/next"),
+        (f"<script>{'x' * 9000}</script><base href='/late/'>", "http://a.test/late/next"),
+        ("<script>'<base href=\"/no/\">'</script>", "http://a.test/dir/next"),
     ],
 )
 def test_links_are_joined_with_the_pages_base(head: str, joined: str) -> None:
@@ -190,6 +219,9 @@ def test_links_are_joined_with_the_pages_base(head: str, joined: str) -> None:
     assert response.urljoin("next") == joined
     assert response.follow("next").url == joined
     assert [request.url for request in response.follow_all(css="a")] == [joined]
+    assert [request.url for request in response.replace().follow_all(css="a")] == [joined], "asked of the tree"
+    wide = html(f"<html><head>{head}</head><body><a href='next'>".encode("utf-16"), content_type="text/html")
+    assert wide.urljoin("next") == joined
 
 
 def test_a_base_in_what_is_no_html_does_not_count() -> None:
@@ -292,7 +324,88 @@ def test_follow_all_takes_selectors() -> None:
     assert list(page.follow_all([])) == []
 
 
-@pytest.mark.parametrize("ways", [{}, {"css": "a", "xpath": "//a"}, {"targets": [], "css": "a"}], ids=str)
+def test_follow_all_takes_an_extractor() -> None:
+    class Odd:
+        def extract_links(self, response: Response) -> list[Link | str]:
+            return [Link(link) for link in response.css("a::attr(href)").getall()[:2]] + ["/3"]
+
+    page = html(LINKS)
+    assert [request.url for request in page.follow_all(Odd())] == [*FOUND[:2], "http://a.test/3"]
+    assert {request.priority for request in page.follow_all(Odd(), priority=2)} == {2}
+
+
+def test_follow_all_takes_all_links_of_the_page_if_it_is_told_nothing() -> None:
+    assert [request.url for request in html(LINKS).follow_all()] == [*FOUND[:2], "http://b.test/3", *FOUND[2:]]
+    assert [request.url for request in html("<area href=1>").follow_all(priority=1)] == ["http://a.test/dir/1"]
+
+
+@pytest.mark.parametrize("ways", [{}, {"css": "a"}, {"xpath": "//a"}], ids=str)
+def test_a_page_that_is_no_document_has_no_links(ways: dict[str, Any]) -> None:
+    assert html('{"a": 1}', content_type="application/json").follow_all(**ways) == []
+
+
+HOSTS = """
+<a href="/1"></a> <a href="https://a.test/2"></a> <a href="http://www.a.test/3"></a> <a href="http://a.test:81/4"></a>
+<a href="http://b.a.test/5"></a> <a href="http://b.test/6"></a> <a href="http://["></a> <a href="mailto:x@a.test"></a>
+<a href="//u:p@a.test/7"></a> <a href="/1"></a>
+"""
+
+
+@pytest.mark.parametrize(
+    ("within", "found"),
+    [
+        ("any", ["/1", "/2", "/3", "/4", "/5", "/6", "http://[", "mailto:x@a.test", "/7", "/1"]),
+        ("domain", ["/1", "/2", "/3", "/4", "/5", "/7", "/1"]),
+        ("host", ["/1", "/2", "/3", "/7", "/1"]),
+        ("origin", ["/1", "/7", "/1"]),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"priority": 1}], ids=str)
+def test_within_says_how_far_links_may_lead(within: Any, found: list[str], options: dict[str, Any]) -> None:
+    page = html(HOSTS, request=Request(URL, site="http://s.test", cookiejar="jar"))
+    for ways in ({}, {"css": "a"}, {"targets": page.css("a")}):
+        requests = page.follow_all(**ways, within=within, **options)
+        assert [
+            request.url[-2:] if request.url[0] == "h" and "[" not in request.url else request.url
+            for request in requests
+        ] == found
+        assert {(request.site, request.cookiejar) for request in requests} == {("http://s.test", "jar")}
+        assert {request.priority for request in requests} == {options.get("priority", 0)}
+
+
+def test_within_says_which_words_it_knows() -> None:
+    with pytest.raises(ValueError, match="within is 'everywhere': it must be"):
+        html("").follow_all(within="everywhere")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_unique_links_differ_in_more_than_the_fragment() -> None:
+    page = html('<a href="/1#a"><a href=" /1 "><a href="http://["><a href="/2"><a href="http://["><a href="/1?x">')
+    found = ["http://a.test/1#a", "http://[", "http://a.test/2", "http://a.test/1?x"]
+    assert [request.url for request in page.follow_all(unique=True)] == found
+    kept = page.follow_all(unique=True, keep_fragments=True)
+    assert [request.url for request in kept] == [found[0], "http://a.test/1", *found[1:]]
+    assert all(request.keep_fragments for request in kept)
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding", "query"),
+    [("windows-1251", "cp1251", "%FB"), ("utf-8", "utf-8", "%D1%8B"), ("utf-16", "utf-16", "%D1%8B")],
+)
+def test_a_query_is_written_in_the_pages_encoding(charset: str, encoding: str, query: str) -> None:
+    body = '<a href="/ы?ы=1#ы">'.encode(encoding)
+    url = f"http://a.test/%D1%8B?{query}=1#%D1%8B"
+    ways: list[Callable[[Response], str]] = [
+        lambda page: page.urljoin("/ы?ы=1#ы"),
+        lambda page: page.follow("/ы?ы=1#ы").url,
+        lambda page: page.follow_all(css="a")[0].url,
+        lambda page: page.follow_all(["/ы?ы=1#ы"], priority=1)[0].url,
+        lambda page: page.follow_all(unique=True)[0].url,
+    ]
+    for ask in ways:
+        assert ask(html(body, content_type=f"text/html; charset={charset}")) == url
+
+
+@pytest.mark.parametrize("ways", [{"css": "a", "xpath": "//a"}, {"targets": [], "css": "a"}], ids=str)
 def test_follow_all_takes_one_way_to_say_which(ways: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="one of: targets, css, xpath"):
         html(LINKS).follow_all(**ways)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from streamcrawl.core import Request
 from streamcrawl.errors import InvalidURL
+from streamcrawl.scoping import may_lead, scope_test
 from streamcrawl.urls import (
     Base,
     canonical,
     digest,
+    encoded_query,
     host_of,
     hostname_of,
     normalize,
     registrable_domain,
     scheme_of,
+    within_test,
     without_fragment,
 )
 
@@ -230,3 +235,108 @@ def test_digests_are_of_one_size_and_tell_texts_apart(many: list[str]) -> None:
 )
 def test_the_registrable_domain(hostname: str, domain: str) -> None:
     assert registrable_domain(hostname) == domain
+
+
+# -- how far a link may lead ------------------------------------------------------------------------------------------
+
+HOSTS = [
+    "http://a.test/x",
+    "https://a.test/",
+    "http://www.a.test/",
+    "http://a.test:8080/",
+    "http://b.a.test/",
+    "http://b.test/",
+    "http://www.test/",
+    "http://user@a.test/",
+    "http://a.co.uk/",
+    "http://b.co.uk/",
+    "http://127.0.0.1/",
+    "http://127.0.0.2/",
+    "http://[::1]/",
+    "file:///a",
+    "ftp://a.test/",
+    "mailto:x@a.test",
+]
+
+
+@pytest.mark.parametrize("word", ["host", "domain"])
+def test_within_means_what_the_scope_of_a_crawl_means(word: Literal["host", "domain"]) -> None:
+    in_scope = scope_test(word)
+    for page in HOSTS:
+        inside = within_test(page, word)
+        for url in HOSTS:
+            if may_lead(host_of(page), url):
+                assert inside(url) is in_scope(Request(url, site=host_of(page))), (page, url)
+
+
+@pytest.mark.parametrize(
+    ("page", "url", "same"),
+    [
+        ("http://a.test/x", "http://a.test/y", True),
+        ("http://a.test/x", "http://user@a.test/y", True),
+        ("http://a.test/x", "https://a.test/y", False),
+        ("http://a.test/x", "http://a.test:8080/y", False),
+        ("http://a.test:8080/x", "http://a.test:8080/y", True),
+        ("http://a.test/", "http://a.test.evil.test/", False),
+        ("http://[::1]:81/", "http://[::1]:81/x", True),
+        ("http://[::1]:81/", "http://[::1]:8/x", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(page: str, url: str, same: bool) -> None:
+    assert within_test(page, "origin")(url) is same
+    assert within_test(page, "any")(url)
+
+
+def test_within_test_says_what_it_takes() -> None:
+    with pytest.raises(ValueError, match="within is 'site': it must be"):
+        within_test("http://a.test/", "site")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+# -- queries in the page's encoding -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("href", "encoding", "written"),
+    [
+        ("/ä?ä#ä", "cp1252", "/ä?%E4#ä"),
+        ("?a=ä&b=%C3%A4+'\"", "cp1252", "?a=%E4&b=%C3%A4+'%22"),
+        ("?日ä", "cp1252", "?%26%2326085%3B%E4"),
+        ("?日", "shift_jis", "?%93%FA"),
+        ("?日#日", "iso2022_jp", "?%1B$BF|%1B(B#日"),
+        ("/ä#?ä", "cp1252", "/ä#?ä"),
+        ("http://b.test/?ä", "cp1252", "http://b.test/?%E4"),
+        ("HTTPS:?ä", "cp1252", "HTTPS:?%E4"),
+        ("mailto:x?subject=ä", "cp1252", "mailto:x?subject=ä"),
+        ("ws://b.test/?ä", "cp1252", "ws://b.test/?ä"),
+        ("?ä", "no such encoding", "?ä"),
+    ],
+)
+def test_a_query_is_percent_encoded_as_the_page_means_it(href: str, encoding: str, written: str) -> None:
+    assert encoded_query(href, encoding) == written
+
+
+def test_the_base_decides_for_a_link_without_a_scheme() -> None:
+    assert encoded_query("?ä", "cp1252", "wss") == "?ä"
+
+
+@given(texts, st.sampled_from(["cp1251", "shift_jis", "gb18030", "iso2022_jp", "big5", "utf-7", "idna", "hex"]))
+def test_no_query_makes_encoding_it_raise(href: str, encoding: str) -> None:
+    written = encoded_query(href, encoding)
+    mark = written.find("?")
+    assert written == href or written[mark:].partition("#")[0].isascii()
+
+
+# -- joining many -----------------------------------------------------------------------------------------------------
+
+
+def test_of_many_links_those_that_cannot_be_joined_stay_as_they_are() -> None:
+    base = Base("http://a.test/x/")
+    assert base.join_all(["y", " z\n"]) == ["http://a.test/x/y", "http://a.test/x/z"]
+    assert base.join_all(["y", "http://[", "\ud800", "/"]) == [
+        "http://a.test/x/y",
+        "http://[",
+        "\ud800",
+        "http://a.test/",
+    ]
+    with pytest.raises(InvalidURL, match="cannot be joined"):
+        base.join("\ud800")

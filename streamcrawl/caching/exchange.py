@@ -14,7 +14,7 @@ from streamcrawl.core import Dropped, Failed, Lease, Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.transport.reach import stored_objection
-from streamcrawl.urls import scheme_of
+from streamcrawl.urls import scheme_of, without_fragment
 
 UNRESERVED = 256 * 1024
 """Bytes of a body that need no reservation of memory, as with `fetch`."""
@@ -68,8 +68,8 @@ class Exchange:
 
     def _may_answer(self, entry: Entry, request: Request) -> bool:
         """Whether the request may have the stored response, whatever the policy says of it."""
-        # What is sent again did not get what it wanted; it would get the same.
-        if request.attempt and not self._limits.ignore_missing:
+        # A repeat, and a redirect back to a page, are there to get another answer than the one before.
+        if (request.attempt or (request.via and _comes_back(request))) and not self._limits.ignore_missing:
             return False
         if request.max_size is not None and len(entry.body) > request.max_size:
             return False
@@ -225,6 +225,11 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self._under_way)} under way, {self._store!r}>"
+
+
+def _comes_back(request: Request) -> bool:
+    page = without_fragment(request.url)
+    return any(without_fragment(each) == page for each in request.via)
 
 
 def _renewed(response: Response, news: Response) -> Response:

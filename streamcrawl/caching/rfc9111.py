@@ -233,7 +233,7 @@ class Rfc9111:
         origin = host_of(request.url)
         places = {name: _place(request, response, name) for name in ("location", "content-location")}
         urls = {request.url, *(url for url in places.values() if url is not None and host_of(url) == origin)}
-        bare = request.replace(cookiejar=None, fingerprint_headers=())
+        bare = request.replace(cookiejar=None, fingerprint_headers=(), headers=request.headers.without("authorization"))
         keys = {_key(each, url) for each in (request, bare) for url in urls}
         fill = None
         if request.method == "POST" and response.status == 200:
@@ -245,10 +245,14 @@ class Rfc9111:
 
 
 def _key(request: Request, url: str) -> bytes:
-    """A page by its URL, within its cookie jar. Source: RFC 9111 §2, §4.1."""
-    chosen = [f"{name}:{request.headers.get(name, '')}" for name in sorted(map(str.lower, request.fingerprint_headers))]
-    jar = [] if request.cookiejar is None else [f"\x00cookiejar {request.cookiejar}"]
-    return digest("\n".join(("http_cache", without_fragment(url), *chosen, *jar)))
+    """A page by its URL, within its cookie jar, and as one who has logged in gets it. Source: RFC 9111 §2, §4.1."""
+    headers = request.headers
+    chosen = [f"{name}:{headers.get(name, '')}" for name in sorted(map(str.lower, request.fingerprint_headers))]
+    if request.cookiejar is not None:
+        chosen.append(f"\x00cookiejar {request.cookiejar}")
+    if "authorization" in headers:
+        chosen.append(f"\x00authorization {headers['authorization']}")  # a private cache is for one user (§3.5)
+    return digest("\n".join(("http_cache", without_fragment(url), *chosen)))
 
 
 def _place(request: Request, response: Response, name: str) -> str | None:

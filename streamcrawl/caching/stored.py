@@ -144,10 +144,6 @@ class Call:
         return 0 if self.entry is None else len(self.entry.body)
 
 
-LINGER = 0.005
-"""Seconds that a put waits for others."""
-
-
 class Batches:
     """One thread that works off calls. What is asked while it works is gathered, and handed to it together.
 
@@ -188,10 +184,7 @@ class Batches:
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            if call.what == "put":
-                self._loop.call_later(LINGER, self._next)  # a transaction for several costs hardly more
-            else:
-                self._loop.call_soon(self._next)  # what is asked in the same turn of the loop goes with it
+            self._loop.call_soon(self._next)  # what is asked in the same turn of the loop goes with it
         return call.reply
 
     def _next(self) -> None:

@@ -1,4 +1,4 @@
-"""A flow file: a Python file with a Crawl in it, and how it is loaded."""
+"""A flow file: a Python file with a Crawl or a Spider in it, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -6,42 +6,98 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Generator
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 from streamcrawl.cli.exits import WrongUsage, one_line
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
+    from streamcrawl.spiders.spider import Spider
 
 T = TypeVar("T")
 
-FLOW_HELP = "a Python file with a Crawl in it, or with a function that returns one; :name says which"
+FLOW_HELP = "a Python file with a Crawl or a Spider in it, or a function that returns a Crawl; :name says which"
 
 _CRAWL = re.compile(r"(\w+\.)*Crawl(\[.*\])?")
 
 
+class FlowFile(NamedTuple):
+    """A flow file that is loaded. `name`: which of its crawls is asked for, or None."""
+
+    path: Path
+    name: str | None
+    module: ModuleType
+
+
+def add_spider_arguments(parser: ArgumentParser) -> None:
+    """-a NAME=VALUE."""
+    parser.add_argument(
+        "-a",
+        dest="arguments",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the spider, or of the function that makes the crawl; may be repeated",
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name.isidentifier():
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
 @contextmanager
-def flow_from(given: str) -> Generator[Crawl[Any], None, None]:
+def flow_from(given: str, arguments: Mapping[str, str] | None = None) -> Generator[Crawl[Any], None, None]:
     """The crawl of a flow file; while the block lasts, the file's folder is first on the path, as for `python FILE`.
 
     Args:
-        given: `PATH.py`, or `PATH.py:name` for a Crawl, or a function returning one, of that name.
+        given: `PATH.py`, or `PATH.py:name` for a Crawl, a Spider, or a function returning a Crawl, of that name.
+        arguments: For the Spider or the function.
 
     Raises: WrongUsage, in one line: no such file, no Python, no Crawl, several, an error of the user's code.
     """
+    with file_from(given) as file:
+        yield crawl_in(file, arguments)
+
+
+@contextmanager
+def file_from(given: str) -> Generator[FlowFile, None, None]:
+    """A flow file, loaded. Raises: WrongUsage, in one line."""
     path, name = _split(given)
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        module = _module(path)
-        yield _named(path, module, name) if name is not None else _only(path, module)
+        yield FlowFile(path, name, _module(path))
     finally:
         sys.path.remove(folder)
+
+
+def crawl_in(file: FlowFile, arguments: Mapping[str, str] | None = None) -> Crawl[Any]:
+    """The crawl that is asked for, or the only one. Raises: WrongUsage."""
+    path, name, module = file
+    if name is None:
+        name = _only(path, module)
+    return _named(path, module, name, dict(arguments or {}))
+
+
+def all_in(file: FlowFile) -> dict[str, Any]:
+    """The crawls, functions that say they return one, and spiders of a file, by name; if one is named, that one.
+
+    Raises: WrongUsage if there is none of that name.
+    """
+    path, name, module = file
+    if name is None:
+        return {**_crawls(module), **_makers(module), **spiders(module)}
+    return {name: _called(path, module, name)}
 
 
 def _split(given: str) -> tuple[Path, str | None]:
@@ -100,30 +156,58 @@ def _short(filename: str) -> str:
         return filename
 
 
-def _named(path: Path, module: ModuleType, name: str) -> Crawl[Any]:
-    if not hasattr(module, name):
-        there = ", ".join((*_crawls(module), *_makers(module)))
-        raise WrongUsage(f"{path}: no {name!r} in it" + (f"; it has {there}" if there else ""))
-    value: Any = getattr(module, name)
+def _called(path: Path, module: ModuleType, name: str) -> Any:
+    if hasattr(module, name):
+        return getattr(module, name)
+    for spider in spiders(module).values():
+        if spider.name == name:
+            return spider
+    there = ", ".join((*_crawls(module), *_makers(module), *spiders(module)))
+    raise WrongUsage(f"{path}: no {name!r} in it" + (f"; it has {there}" if there else ""))
+
+
+def _named(path: Path, module: ModuleType, name: str, arguments: dict[str, str]) -> Crawl[Any]:
+    value = _called(path, module, name)
     if is_crawl(value):
+        if arguments:
+            raise WrongUsage(f"-a {next(iter(arguments))}=…: {path}: {name} is a Crawl, which takes no arguments")
         return value
+    if is_spider(value):
+        from streamcrawl.crawl.crawl import Crawl
+
+        return _users(path, lambda: Crawl.of(value, **arguments))
     if not callable(value):
         raise WrongUsage(
             f"{path}: {name} is a {type(value).__name__}, and neither a Crawl nor a function that returns one"
         )
-    return _made(path, name, value)
+    return _made(path, name, value, arguments)
 
 
-def _only(path: Path, module: ModuleType) -> Crawl[Any]:
-    crawls = _crawls(module)
-    makers = {} if crawls else _makers(module)
-    names = [*crawls, *makers]
+def _only(path: Path, module: ModuleType) -> str:
+    names = [*(_crawls(module) or _makers(module) or spiders(module))]
     if not names:
+        nameless = [
+            value for value in vars(module).values() if is_spider(value) and value.__module__ == module.__name__
+        ]
+        if nameless:
+            raise WrongUsage(f'{path}: {nameless[0].__name__} has no name: write name = "…" in the class')
         raise WrongUsage(f"{path}: no Crawl in it: write `crawl = Crawl(…).pipe(…)` at module level")
     if len(names) > 1:
         raise WrongUsage(f"{path}: several crawls in it; say which: {', '.join(f'{path}:{name}' for name in names)}")
-    name = names[0]
-    return crawls[name] if crawls else _made(path, name, makers[name])
+    return str(names[0])
+
+
+def spiders(module: ModuleType) -> dict[str, type[Spider]]:
+    """The module's own classes of spiders; if it has none, those that it imports."""
+    found = {name: value for name, value in vars(module).items() if is_spider(value) and getattr(value, "name", None)}
+    return {name: value for name, value in found.items() if value.__module__ == module.__name__} or found
+
+
+def is_spider(value: object) -> TypeGuard[type[Spider]]:
+    """Whether it is a class of spiders."""
+    from streamcrawl.spiders.spider import Spider
+
+    return isinstance(value, type) and issubclass(value, Spider)
 
 
 def is_crawl(value: object) -> TypeGuard[Crawl[Any]]:
@@ -155,8 +239,8 @@ def _makers(module: ModuleType) -> dict[str, Callable[[], Any]]:
     return made
 
 
-def _made(path: Path, name: str, make: Callable[[], Any]) -> Crawl[Any]:
-    value = _users(path, make)
+def _made(path: Path, name: str, make: Callable[..., Any], arguments: dict[str, str]) -> Crawl[Any]:
+    value = _users(path, lambda: make(**arguments))
     if is_crawl(value):
         return value
     if inspect.iscoroutine(value):

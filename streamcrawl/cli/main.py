@@ -8,7 +8,22 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from streamcrawl.cli import bench, chaos, demo, fetch, graph, jobs, operators, run, shell
+from streamcrawl.cli import (
+    bench,
+    chaos,
+    check,
+    demo,
+    fetch,
+    gallery,
+    graph,
+    jobs,
+    listing,
+    operators,
+    parse,
+    run,
+    shell,
+    view,
+)
 from streamcrawl.cli.exits import FAILED, INTERRUPTED, USAGE, WrongUsage, one_line
 from streamcrawl.version import __version__
 
@@ -20,6 +35,7 @@ examples:
   streamcrawl run quotes.py --job quotes-job     stop it, kill it: the same command goes on
   streamcrawl jobs quotes-job                    how far it is, what failed
   streamcrawl shell https://example.com/         try selectors on a page
+  streamcrawl check quotes.py                    try its callbacks on the pages of their contracts
 
 exit codes: 0 finished, 1 the crawl failed, 2 wrong usage, 130 interrupted
 """
@@ -48,10 +64,15 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "run": run,
+    "list": listing,
     "jobs": jobs,
-    "demo": demo,
+    "check": check,
+    "parse": parse,
     "fetch": fetch,
+    "view": view,
     "shell": shell,
+    "demo": demo,
+    "gallery": gallery,
     "graph": graph,
     "operators": operators,
     "chaos": chaos,
@@ -90,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     made = parser()
     try:
-        arguments = made.parse_args(argv)
+        arguments = _parsed(made, argv)
     except SystemExit as end:  # argparse's way to end, after --help too
         return end.code if isinstance(end.code, int) else 0
     if arguments.command is None:
@@ -98,6 +119,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     code = _executed(arguments)
     return _flushed(code)
+
+
+def _parsed(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments. argparse takes no more names that come after an option; those are added here."""
+    arguments, rest = made.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "names") or any(each.startswith("-") for each in rest)):
+        made.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.names = [*arguments.names, *rest]
+    return arguments
 
 
 def _executed(arguments: argparse.Namespace) -> int:

@@ -6,8 +6,9 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from streamcrawl.cli.cassettes import Missed, add_cassettes, with_cassette
 from streamcrawl.cli.exits import WrongUsage
-from streamcrawl.cli.flows import FLOW_HELP, flow_from
+from streamcrawl.cli.flows import FLOW_HELP, add_spider_arguments, flow_from
 from streamcrawl.cli.jobs import said_of_reset
 from streamcrawl.cli.lines import LEVELS, LOG, logging_lines
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP = "run the crawl in a Python file"
 DESCRIPTION = """\
-Run the crawl in a Python file. Progress, failures and the summary go to stderr; stdout is for items.
+Run the crawl, or the spider, in a Python file. Progress, failures and the summary go to stderr; stdout is for items.
 Ctrl-C once: no new requests, what is under way is finished and written; twice: stop now.
 With --job DIR the crawl is kept there: however it was stopped, the same command goes on."""
 EXAMPLES = """\
@@ -24,6 +25,8 @@ EXAMPLES = """\
   streamcrawl run shop.py:books -o all.csv -o -         append to all.csv, and to stdout
   streamcrawl run quotes.py --limit-pages 10 --quiet    ten pages, and only errors on stderr
   streamcrawl run shop.py -O all.csv --job shop-job     stop it, kill it: the same command goes on
+  streamcrawl run shop.py:Shop -a category=books        the spider of that class, with an argument
+  streamcrawl run shop.py --record shop.cassette        keep every exchange; --replay needs no network
 """
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -33,6 +36,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `streamcrawl run` takes."""
     parser.add_argument("flow", metavar="PATH.py[:name]", help=FLOW_HELP)
+    add_spider_arguments(parser)
     parser.add_argument(
         "-o",
         dest="feeds",
@@ -59,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scope", metavar="S", help="where links may lead: host, domain, any, or domain names with commas between"
     )
     add_job(parser)
+    add_cassettes(parser)
     add_loudness(parser)
 
 
@@ -121,11 +126,12 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the flow; the exit code says how it went."""
     from streamcrawl.cli.watching import level_of, watched
 
-    with logging_lines(level_of(arguments)) as lines, flow_from(arguments.flow) as crawl:
-        made = adapted(crawl, arguments)
+    given, missed = dict(arguments.arguments), Missed()
+    with logging_lines(level_of(arguments)) as lines, flow_from(arguments.flow, given) as crawl:
+        made = with_cassette(adapted(crawl, arguments), arguments)
         if arguments.reset:
             _start_over(made)
-        return watched(made, lines, quiet=arguments.quiet)
+        return missed.told(watched(made, lines, quiet=arguments.quiet, on_start=missed.listen))
 
 
 def _start_over(crawl: Crawl[Any]) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 
-from streamcrawl.cli.exits import FAILED, FINISHED, INTERRUPTED, one_line
+from streamcrawl.cli.exits import FAILED, FINISHED, INTERRUPTED, WrongUsage, one_line
 from streamcrawl.cli.lines import LOG, Lines
 from streamcrawl.cli.progress import drawn, has_terminal, logged
 from streamcrawl.cli.telling import tell
 from streamcrawl.crawl.crawl import Crawl
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.summary import Summary
+from streamcrawl.errors import FlowError
 from streamcrawl.events import RequestFailed
 
 ALREADY_FINISHED = "already finished"
@@ -27,21 +29,26 @@ def level_of(arguments: argparse.Namespace) -> str:
     return "error" if arguments.quiet else arguments.log_level
 
 
-def watched(crawl: Crawl[Any], lines: Lines, *, quiet: bool = False) -> int:
+def watched(
+    crawl: Crawl[Any], lines: Lines, *, quiet: bool = False, on_start: Callable[[Run], None] | None = None
+) -> int:
     """Run `crawl` to its end and give the exit code.
 
     Args:
         crawl: What to run.
         lines: The handler of log lines; the live line must not be torn by them.
         quiet: Nothing but errors is shown.
+        on_start: Called with the run before its first request.
     """
     runs: list[Run] = []
     failures: list[Exception] = []
     error: Exception | None = None
     with ExitStack() as ends:
 
-        def on_start(run: Run) -> None:
+        def begun(run: Run) -> None:
             runs.append(run)
+            if on_start is not None:
+                on_start(run)
             tell(run)
             run.events.on(RequestFailed, lambda event: failures.append(event.failed.error) if not failures else None)
             if not quiet:
@@ -49,11 +56,13 @@ def watched(crawl: Crawl[Any], lines: Lines, *, quiet: bool = False) -> int:
                 ends.enter_context(drawn(run, lines) if draws else logged(run))
 
         try:
-            crawl.run(on_start)
+            crawl.run(begun)
         except Exception as raised:
             error = raised
     summary = runs[0].summary if runs else None
     if summary is None:
+        if isinstance(error, FlowError):  # a spider that cannot be made, for example: there was no run
+            raise WrongUsage(one_line(error)) from error
         raise error or RuntimeError("the run ended without a summary")
     code = _told(summary, error, quiet, failures)
     if not quiet and error is None:

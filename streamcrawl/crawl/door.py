@@ -8,16 +8,19 @@ import can_ada
 
 from streamcrawl.core import Again, Dropped, Failed, Lease, Request
 from streamcrawl.crawl.summary import Counts
-from streamcrawl.errors import InvalidURL, JobError
-from streamcrawl.events import Events, RequestDropped, RequestFailed, Scheduled
+from streamcrawl.errors import FlowError, InvalidURL, JobError
+from streamcrawl.events import Events, Notice, RequestDropped, RequestFailed, Scheduled
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.scoping import may_lead
 from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, normalize, scheme_of
+from streamcrawl.vetting import MOVED, moved_keys, vetted
 
 _parse = can_ada.parse
 
 RECENT = 4096
+TOLD = 3
+"""How often one kind of mistake is told of."""
 
 
 class Door:
@@ -34,6 +37,7 @@ class Door:
     ) -> None:
         self._recent: set[str] = set()
         """URLs, as they were written, that were known a moment ago: most links of a site are on all of its pages."""
+        self._told: dict[str, int] = {}
         self._refused = refused
         self._lost = lost
         self._frontier = frontier
@@ -74,7 +78,11 @@ class Door:
         """A request of the crawl's start."""
         self._counts.offered.start += 1
         try:
+            request = self._vetted(request)
             url = normalize(request.url)
+        except TypeError as error:
+            self.failed(Failed(request, FlowError(f"{request.url}: {error}")))
+            return
         except InvalidURL as error:
             self.failed(Failed(request, error))
             return
@@ -95,8 +103,16 @@ class Door:
                 self.dropped("duplicate", request)
                 return
         try:
+            request = self._vetted(request)
             url = normalize(request.url)
+        except TypeError as error:
+            self._tell(f"the callback for {parent.url} yielded {request.url}, which is not asked for: {error}", "error")
+            self._drop(request, "invalid request", lease, nth)
+            return
         except InvalidURL:
+            if "://" not in request.url:
+                text = f"the callback for {parent.url} yielded {request.url!r}, which is no absolute URL"
+                self._tell(f"{text}: page.follow(…) makes one of it", "warning")
             self._drop(request, "invalid URL", lease, nth)
             return
         scheme = scheme_of(url)
@@ -110,6 +126,20 @@ class Door:
             return
         if self._admit(request, lease, nth) and nth >= 0 and lease is not None:
             self._frontier.repeat(lease, base + lease.base + nth)
+
+    def _vetted(self, request: Request) -> Request:
+        """Raises: TypeError."""
+        if request.meta:
+            for key in moved_keys(request):
+                self._tell(f"meta[{key!r}] does nothing here, write {MOVED[key]}", "warning")
+        return vetted(request)
+
+    def _tell(self, text: str, level: str) -> None:
+        """A mistake in the flow, told a few times."""
+        kind = text[:14]
+        self._told[kind] = told = self._told.get(kind, 0) + 1
+        if told <= TOLD and self._events.wants(Notice):
+            self._events.emit(Notice(text=text, level=level))
 
     def again(self, again: Again) -> None:
         """A hop or a retry goes back to the frontier.

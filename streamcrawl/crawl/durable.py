@@ -171,10 +171,14 @@ def flow_of(pipe: Pipe) -> dict[str, str]:
     """What tells two versions of a flow apart."""
     operators = [*pipe.requests, pipe.download, *pipe.outcomes, pipe.scrape, *pipe.items]
     callback = pipe.scrape.callback if pipe.scrape is not None else None
+    owner = getattr(callback, "__self__", None)
+    if owner is not None and getattr(callback, "__name__", "") == "_parse":
+        callback = getattr(owner, "parse", callback)  # what a spider has instead
     return {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "pipe": " | ".join(_plain(name_of(operator)) for operator in operators if operator is not None),
         "callback": str(getattr(callback, "__qualname__", callback)),
+        "spider": "" if owner is None else type(owner).__qualname__,
         "code": _code(callback),
     }
 

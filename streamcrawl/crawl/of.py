@@ -148,7 +148,7 @@ def begun(crawler: Crawler, run: Run) -> None:
     unread = sorted(set(crawler.settings) - set(OPTIONS) - _READ_BY_SPIDERS)
     if unread:
         text = f"settings of {spider.name!r} that nothing but the spider reads: {', '.join(unread)}"
-        crawler.events.on(RunStarted, lambda _: run.events.emit(Notice(text=text)))
+        crawler.events.on(RunStarted, lambda _: run.events.emit(Notice(text=text, level="warning")))
 
 
 def exchanged(

@@ -1,36 +1,34 @@
-"""Feed formats: how an item becomes the bytes of one whole record.
+"""Feed formats: how an item becomes the bytes of one whole record, and how a format is found.
 
-A format object belongs to one feed in one run. `record` gives what is appended to the feed, `end` what closes it.
+A `FeedFormat` describes a format; the `Format` that it makes belongs to one feed in one run.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Mapping
-from math import isfinite
-from pathlib import PurePath
-from typing import Any, Literal, Protocol, TypeAlias, get_args
-
-import msgspec
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from streamcrawl.core import Item
-from streamcrawl.errors import ItemRefused
-from streamcrawl.items import as_dict, kind_of
+from streamcrawl.errors import FlowError
+from streamcrawl.feeds.charsets import known
+from streamcrawl.feeds.tails import Tail
+from streamcrawl.feeds.values import Fields
 
-FormatName: TypeAlias = Literal["jsonl", "json", "csv"]
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
-EXTENSIONS: Mapping[str, FormatName] = {
-    ".jsonl": "jsonl",
-    ".jl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-}
+GROUP = "streamcrawl.formats"
+"""The entry points by which other packages bring formats; each gives a FeedFormat."""
 
 
 class Format(Protocol):
-    """How items are written, one record after the other."""
+    """How the items of one feed are written in one run, one record after the other."""
+
+    @property
+    def state(self) -> Any:
+        """What `make` needs of it when a job goes on: plain data; None: nothing."""
+        ...
 
     def record(self, item: Item) -> bytes:
         """The bytes to append. Raises: ItemRefused naming the field that cannot be written."""
@@ -41,206 +39,119 @@ class Format(Protocol):
         ...
 
 
-def plain(value: Any) -> Any:
-    """What stands in JSON for a value that msgspec does not know.
-
-    Raises: TypeError naming its class.
-    """
-    cls: type[Any] = value.__class__
-    kind = kind_of(cls)
-    if kind == "pydantic":
-        return value.model_dump(mode="json")
-    if kind:
-        return as_dict(value)
-    if isinstance(value, PurePath):
-        return str(value)
-    for basic in (str, int, float):
-        if isinstance(value, basic):
-            return basic(value)
-    raise TypeError(f"a value of the class {cls.__name__} has no JSON form")
-
-
-_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=plain).encode
-
-
-def encode(record: dict[Any, Any]) -> bytes:
-    """One object in JSON, UTF-8.
-
-    Dates as ISO 8601, decimals as text, bytes as base64, sets as arrays, NaN and infinities as null.
-
-    Raises: ItemRefused naming the field.
-    Source: RFC 8259.
-    """
-    try:
-        return _encode(record)
-    except UnicodeEncodeError:
-        # Half a surrogate pair, as pages do have: escaped, it goes through JSON unharmed.
-        try:
-            return json.dumps(msgspec.to_builtins(record, str_keys=True, enc_hook=plain), allow_nan=False).encode()
-        except (TypeError, ValueError, RecursionError):
-            raise _blame(record) from None
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise _blame(record) from None
-
-
-def _blame(record: dict[Any, Any]) -> ItemRefused:
-    for name, value in record.items():
-        if not isinstance(name, str):
-            return ItemRefused(f"field {name!r}: the name of a field is a str, not {type(name).__name__}")
-        try:
-            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=plain), allow_nan=False)
-        except Exception as error:
-            return ItemRefused(f"field {name!r} cannot be written: {error}")
-    return ItemRefused(f"the item with the fields {', '.join(map(repr, record))} cannot be written")
-
-
-def fields_of(item: Item, names: tuple[str, ...] | None) -> dict[Any, Any]:
-    """The item's fields; those of `names` and in their order, if given.
-
-    Raises: ItemRefused if it is no item.
-    """
-    try:
-        record: dict[Any, Any] = plain(item) if kind_of(item.__class__) == "pydantic" else as_dict(item)
-    except TypeError as error:
-        raise ItemRefused(str(error)) from None
-    return record if names is None else {name: record[name] for name in names if name in record}
-
-
-class JsonLines:
-    """One JSON object a line.
-
-    Source: https://jsonlines.org
-    """
-
-    __slots__ = ("fields",)
-
-    def __init__(self, fields: tuple[str, ...] | None = None) -> None:
-        self.fields = fields
-
-    def record(self, item: Item) -> bytes:
-        return encode(fields_of(item, self.fields)) + b"\n"
-
-    def end(self) -> bytes:
-        return b""
-
-
-class JsonArray:
-    """One JSON array, an object a line; valid only with its end.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a feed is to be written.
 
     Args:
-        begun: Whether records were written before, by a run that is resumed.
+        fields: Which fields, and under which names; None: all.
+        encoding: Of text.
+        indent: Spaces by which what is nested is indented; 0: an item a line.
+        options: What else the format takes.
     """
 
-    __slots__ = ("begun", "fields")
-
-    def __init__(self, fields: tuple[str, ...] | None = None, *, begun: bool = False) -> None:
-        self.fields = fields
-        self.begun = begun
-
-    def record(self, item: Item) -> bytes:
-        written = encode(fields_of(item, self.fields))
-        before = b",\n" if self.begun else b"[\n"
-        self.begun = True
-        return before + written
-
-    def end(self) -> bytes:
-        return b"\n]\n" if self.begun else b"[]\n"
+    fields: Fields | None = None
+    encoding: str = "utf-8"
+    indent: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Csv:
-    """Comma-separated values with a row of column names first.
+Notice: TypeAlias = Callable[[str], None]
+Make: TypeAlias = Callable[[Settings, Any, Notice], Format]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedFormat:
+    """A format's description.
 
     Args:
-        fields: The columns; None: those of the first item.
-        begun: Whether the row of names is written already.
-        notice: Told once, about the first item with fields outside the columns.
-
-    Lists, dicts and objects stand in their cell as JSON, None as an empty cell.
-    Source: RFC 4180 §2 (CRLF, quotes doubled).
+        name: What `feed(format=…)` calls it.
+        extensions: Of the files that it is taken for.
+        make: (settings, state, notice) -> the Format of one feed. `state` is what its Format had when the job was
+            stopped, None at the beginning; `notice` tells something, once, to who runs the crawl.
+        ended: Whether what it writes is valid only with its end.
+        tail: Finds the end of the last whole record of a file that is to be appended to, and the state to go on with;
+            None: it cannot be appended to.
+        convert: Makes the file that readers want of the one that was written: (written, wanted, settings). None: it
+            is the one. It may take its time, and is called in a thread.
+        check: Raises ValueError for settings that cannot be right.
     """
 
-    __slots__ = ("_notice", "_row", "_rows", "begun", "fields")
-
-    def __init__(
-        self,
-        fields: tuple[str, ...] | None = None,
-        *,
-        begun: bool = False,
-        notice: Callable[[str], None] | None = None,
-    ) -> None:
-        self.fields = fields
-        self.begun = begun
-        self._notice = notice
-        self._rows = _Rows()
-        self._row = csv.writer(self._rows).writerow
-
-    def record(self, item: Item) -> bytes:
-        record = fields_of(item, None)
-        columns = self.fields
-        if columns is None:
-            columns = tuple(map(str, record))
-        cells = [_cell(name, record.get(name)) for name in columns]
-        if self._notice is not None and not record.keys() <= set(columns):
-            self._tell(record, columns)
-        self.fields = columns
-        if not self.begun:
-            self._row(columns)
-            self.begun = True
-        self._row(cells)
-        return self._rows.take()
-
-    def _tell(self, record: dict[Any, Any], columns: tuple[str, ...]) -> None:
-        extra = ", ".join(repr(name) for name in record if name not in columns)
-        if self._notice is not None:
-            self._notice(
-                f"left out of the CSV, whose columns are {', '.join(columns)}: {extra} (give fields=… to have it)"
-            )
-        self._notice = None
-
-    def end(self) -> bytes:
-        if self.begun or self.fields is None:
-            return b""
-        self.begun = True
-        self._row(self.fields)
-        return self._rows.take()
+    name: str
+    extensions: tuple[str, ...]
+    make: Make
+    ended: bool = False
+    tail: Callable[[BinaryIO, Settings], tuple[Tail, Any]] | None = None
+    convert: Callable[[Path, Path, Settings], None] | None = None
+    check: Callable[[Settings], None] | None = None
 
 
-class _Rows:
-    """What csv.writer writes to."""
-
-    __slots__ = ("_texts",)
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-
-    def write(self, text: str) -> None:
-        self._texts.append(text)
-
-    def take(self) -> bytes:
-        text = "".join(self._texts)
-        self._texts.clear()
-        return text.encode("utf-8", "replace")
+def checked(format: FeedFormat, settings: Settings) -> Settings:
+    """The settings, if the format can be written so. Raises: ValueError."""
+    known(settings.encoding)
+    if isinstance(settings.indent, bool) or settings.indent < 0:
+        raise ValueError(f"indent={settings.indent!r}: a number of spaces, 0 or more")
+    if format.check is not None:
+        format.check(settings)
+    return settings
 
 
-def _cell(name: str, value: Any) -> Any:
-    cls: type[Any] = value.__class__
-    if cls is str or cls is int:
-        return value
-    if value is None:
-        return ""
-    if cls is float:
-        return value if isfinite(value) else ""
-    try:
-        built = msgspec.to_builtins(value, str_keys=True, enc_hook=plain)
-        return built if type(built) in (str, int, float) else _encode(built).decode()
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ItemRefused(f"field {name!r} cannot be written: {error}") from None
+def allow(settings: Settings, format: str, *options: str, indent: bool = False, encoding: bool = False) -> None:
+    """See that nothing is asked for that a format does not have. Raises: ValueError."""
+    for name in settings.options:
+        if name not in options:
+            takes = f"it takes {', '.join(options)}" if options else "it takes none"
+            raise ValueError(f"format_options={dict(settings.options)!r}: {format} has no {name!r}; {takes}")
+    if settings.indent and not indent:
+        raise ValueError(f"indent={settings.indent!r}: {format} is not indented")
+    if known(settings.encoding) != "utf-8" and not encoding:
+        raise ValueError(f"encoding={settings.encoding!r}: {format} has no encoding to choose")
 
 
-def format_of(uri: str, suffix: str) -> FormatName:
+@cache
+def formats() -> Mapping[str, FeedFormat]:
+    """All that are known, by name: the project's own, and those of installed packages."""
+    from streamcrawl.feeds.binary_formats import MARSHAL, MSGPACK, PICKLE
+    from streamcrawl.feeds.columnar import ARROW, PARQUET
+    from streamcrawl.feeds.csv_format import CSV
+    from streamcrawl.feeds.json_formats import JSON, JSONL
+    from streamcrawl.feeds.xml_format import XML
+
+    own = (JSONL, JSON, CSV, XML, MSGPACK, PICKLE, MARSHAL, PARQUET, ARROW)
+    return {each.name: each for each in own} | _plugged()
+
+
+def _plugged() -> dict[str, FeedFormat]:
+    found: dict[str, FeedFormat] = {}
+    for point in entry_points(group=GROUP):
+        loaded: Any = point.load()
+        if not isinstance(loaded, FeedFormat):
+            raise FlowError(f"entry point {point.name} = {point.value} of {GROUP}: {loaded!r} is no FeedFormat")
+        found[point.name] = loaded
+    return found
+
+
+ALIASES = {"jl": "jsonl", "jsonlines": "jsonl", "arrows": "arrow", "feather": "arrow", "messagepack": "msgpack"}
+"""Other names of formats; those of Scrapy among them."""
+
+
+def extensions() -> dict[str, str]:
+    """The formats' names, by extension."""
+    return {end: each.name for each in formats().values() for end in each.extensions}
+
+
+def format_of(uri: str, suffix: str) -> FeedFormat:
     """The format that the extension `suffix` stands for. Raises: ValueError."""
-    found = EXTENSIONS.get(suffix.lower())
+    found = extensions().get(suffix.lower())
     if found is None:
-        known = ", ".join(EXTENSIONS)
+        known = ", ".join((*extensions(), ".sqlite"))
         raise ValueError(f"feed {uri!r}: no format for the extension {suffix!r} (known: {known}); give format=")
+    return formats()[found]
+
+
+def format_named(name: str) -> FeedFormat:
+    """The format of this name. Raises: ValueError."""
+    found = formats().get(ALIASES.get(name, name))
+    if found is None:
+        raise ValueError(f"format={name!r}: one of {', '.join((*formats(), 'sqlite'))}")
     return found

@@ -7,11 +7,19 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 
 class Output(Protocol):
     """Takes whole records. Every method may raise OSError."""
+
+    slow: ClassVar[bool]
+    """Whether writing takes so long that it is done in a thread."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of it that there are."""
+        ...
 
     @property
     def offset(self) -> int | None:
@@ -19,6 +27,13 @@ class Output(Protocol):
         ...
 
     def write(self, data: bytes) -> None: ...
+
+    def mark(self, *, durable: bool) -> Any:
+        """Make safe what was written, even for a power cut if `durable`.
+
+        Gives what a resumed run needs beside the offset; None: nothing.
+        """
+        ...
 
     def sync(self) -> None:
         """Returns when what was written survives a power cut."""
@@ -43,6 +58,7 @@ class FileOutput:
     """
 
     __slots__ = ("_file", "_offset", "_path", "_rename")
+    slow: ClassVar[bool] = False
 
     def __init__(self, file: BinaryIO, path: Path, offset: int, rename: Path | None = None) -> None:
         file.truncate(offset)
@@ -69,6 +85,14 @@ class FileOutput:
             raise
         self._offset += len(data)
 
+    @property
+    def size(self) -> int:
+        return self._offset
+
+    def mark(self, *, durable: bool) -> None:
+        if durable:
+            self.sync()
+
     def sync(self) -> None:
         os.fsync(self._file.fileno())
 
@@ -89,10 +113,12 @@ class FileOutput:
 class StreamOutput:
     """A pipe, a terminal, a device: it takes bytes and keeps none."""
 
-    __slots__ = ("_file",)
+    __slots__ = ("_file", "size")
+    slow: ClassVar[bool] = False
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.size = 0
 
     @property
     def offset(self) -> None:
@@ -102,6 +128,10 @@ class StreamOutput:
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
+        self.size += len(data)
+
+    def mark(self, *, durable: bool) -> None:
+        """There is nothing to keep."""
 
     def sync(self) -> None:
         """There is nothing to keep."""
@@ -117,7 +147,11 @@ class StreamOutput:
 class StdOutput:
     """This process's standard output, as it is when it is written to."""
 
-    __slots__ = ()
+    __slots__ = ("size",)
+    slow: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.size = 0
 
     @property
     def offset(self) -> None:
@@ -132,6 +166,10 @@ class StdOutput:
             out.flush()
             binary.write(data)
         out.flush()
+        self.size += len(data)
+
+    def mark(self, *, durable: bool) -> None:
+        """There is nothing to keep."""
 
     def sync(self) -> None:
         """There is nothing to keep."""

@@ -6,8 +6,7 @@ So readers see whole parts only, an object store need not append, and what is no
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -16,16 +15,12 @@ from typing import Any, cast
 
 from streamcrawl.core import Item, ItemId, Run
 from streamcrawl.errors import SinkError
-from streamcrawl.events import Notice
+from streamcrawl.feeds.events import Told
+from streamcrawl.feeds.names import has_part, has_part_time, of_part
 from streamcrawl.feeds.opened import OpenFeed
-from streamcrawl.storage.objects import ObjectLost, Objects, shown
-
-TRIES = 5
-"""How often a part is tried to be stored, in one run."""
-PAUSE = 1.0
-"""Seconds after the first of them; each further pause is twice as long."""
-
-_PART = re.compile(r"\{part(?::0?(\d+))?\}")
+from streamcrawl.feeds.opening import Manner, open_feed, token_of
+from streamcrawl.feeds.storing import Convert, Growing, converted, store
+from streamcrawl.storage.objects import Storage, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +41,17 @@ class Limits:
         return not (self.items is None and self.size is None and self.seconds is None)
 
 
-def numbered(uri: str, part: int) -> str:
-    """The URI of a part: `{part}` or `{part:05}` replaced by its number, which begins with 1."""
-    return _PART.sub(lambda found: str(part).zfill(int(found[1] or 0)), uri)
+@dataclass(slots=True)
+class Part:
+    """One of them. `began`: seconds since the epoch; `items`: those that are in it."""
 
+    number: int
+    began: float
+    items: int = 0
 
-def has_number(uri: str) -> bool:
-    return _PART.search(uri) is not None
+    @property
+    def token(self) -> list[Any]:
+        return [self.number, self.began, self.items]
 
 
 class OpenParts:
@@ -60,7 +59,7 @@ class OpenParts:
 
     Args:
         uri: Where the parts go; with `{part}`, unless everything is one part.
-        make: Opens a part's file: (path, token) -> the feed.
+        manner: How a part is written.
         spool: How the names of the job's files for it begin; None: there is no job.
         token: What `flush` gave in an earlier run of the same job.
 
@@ -71,8 +70,8 @@ class OpenParts:
         self,
         uri: str,
         run: Run,
-        objects: Objects,
-        make: Callable[[Path, int | None], OpenFeed],
+        storage: Storage,
+        manner: Manner,
         *,
         limits: Limits,
         spool: Path | None,
@@ -80,47 +79,105 @@ class OpenParts:
     ) -> None:
         self._uri = uri
         self._run = run
-        self._objects = objects
-        self._make = make
+        self._storage = storage
+        self._manner = manner
         self._limits = limits
+        self._told = Told(run, uri)
         self._kept = spool is not None
-        self._spool = Path(mkdtemp(prefix="streamcrawl-")) / "part" if spool is None else spool
         self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._turning: asyncio.Task[None] | None = None
         self._storing: asyncio.Task[None] | None = None
-        self._whole: list[int] = []
+        self._whole: list[Part] = []
         """Parts that are to be stored, or are being stored."""
-        self._stored: list[int] = []
+        self._stored: list[Part] = []
         """Parts that were stored since the last flush."""
-        self._past: list[int] = []
+        self._past: list[Part] = []
         """Parts that the last token no longer asks for, but the one before may have: is it committed?"""
         self._error: SinkError | None = None
-        self.part, self._items, size = 1, 0, None
-        objects.check(uri)
-        if token is None:
-            self._forget(keep=())
-        else:
-            self.part, self._items, size, self._whole = token
-            self._forget(keep=(self.part, *self._whole))
-        # What an earlier crawl left, or what came after the token: it would stand beside what comes now.
-        after = self.part if has_number(uri) else 0
-        while after and objects.remove(numbered(uri, after)):
-            after += 1
-        self._feed = make(self._file(self.part), size)
+        self._convert: Convert | None = None
+        if (convert := manner.format.convert) is not None:
+            self._convert = lambda written, wanted: convert(written, wanted, manner.settings)
+        storage.check(uri)
+        self._spool = Path(mkdtemp(prefix="streamcrawl-")) / "part" if spool is None else spool
+        self._part, inner = Part(1, run.now()), None
+        if token is not None:
+            current, inner, whole = token
+            self._part, self._whole = Part(*current), [Part(*each) for each in whole]
+        self._forget(keep=() if token is None else (self._part, *self._whole))
+        self._take_back()
+        self._feed = self._open(inner)
+        self._safe = 0
+        """Bytes of the part that the last commit knows of."""
+        self._growing = self._grow(inner)
         if self._whole:
             self._storing = run.loop.create_task(self._store_all())
-        self._start_clock()
+        if self._part.items:
+            self._start_clock()
 
-    def _file(self, part: int) -> Path:
-        return self._spool.with_name(f"{self._spool.name}.{part}")
+    @property
+    def part(self) -> int:
+        """The number of the part that is being written."""
+        return self._part.number
 
-    def _forget(self, keep: tuple[int, ...]) -> None:
+    def _open(self, token: Any) -> OpenFeed:
+        path = self._file(self._part)
+        return open_feed(
+            shown(self._uri),
+            path,
+            self._manner,
+            self._run,
+            token=token,
+            spool=path if self._kept else None,
+            own=True,
+        )
+
+    def _grow(self, token: Any) -> Growing | None:
+        """One object for everything is uploaded while it grows, where the store takes it in pieces."""
+        if has_part(self._uri) or self._convert is not None:
+            return None
+        growing = Growing(self._run, self._storage, self._told, self._file(self._part), self._uri)
+        at = token_of(token)
+        self._safe = 0 if at is None else at.end
+        return growing
+
+    def _file(self, part: Part) -> Path:
+        return self._spool.with_name(f"{self._spool.name}.{part.number}")
+
+    def _forget(self, keep: tuple[Part, ...]) -> None:
         """Delete the files of parts that nobody asks for."""
-        names = {self._file(part).name for part in keep}
+        numbers = {str(part.number) for part in keep}
         for path in self._spool.parent.glob(f"{self._spool.name}.*"):
-            if path.name.removesuffix(".part") not in names:
+            number, _, kind = path.name.removeprefix(f"{self._spool.name}.").partition(".")
+            if number.isdecimal() and (number not in numbers or kind == "out"):
                 path.unlink(missing_ok=True)
+
+    # -- what came after the token, or is left of an earlier crawl: it would stand beside what comes now -------------
+
+    def _take_back(self) -> None:
+        number = self._part.number
+        if has_part_time(self._uri):
+            for line in self._names().splitlines():
+                if int(line.partition(" ")[0]) >= number:
+                    self._storage.remove(line.partition(" ")[2])
+            if self._kept:
+                self._notebook.unlink(missing_ok=True)
+            return
+        while has_part(self._uri) and self._storage.remove(of_part(self._uri, number, 0.0)):
+            number += 1
+
+    @property
+    def _notebook(self) -> Path:
+        """Under which names parts were stored, where the names cannot be told from the numbers."""
+        return self._spool.with_name(f"{self._spool.name}.names")
+
+    def _names(self) -> str:
+        return self._notebook.read_text("utf-8") if self._kept and self._notebook.exists() else ""
+
+    def _note(self, part: Part, uri: str) -> None:
+        if self._kept and has_part_time(self._uri):
+            with self._notebook.open("a", encoding="utf-8") as file:
+                file.write(f"{part.number} {uri}\n")
 
     # -- items -----------------------------------------------------------------------------------------------------
 
@@ -138,16 +195,30 @@ class OpenParts:
             await waiting
 
     def _take(self, item: Item, item_id: ItemId) -> Awaitable[None] | None:
-        if not self._items:
+        part = self._part
+        if not part.items:
+            part.began = self._later_than(part.began)
             self._start_clock()
-        self._items += len(cast("Sequence[Item]", item)) if isinstance(item, (list, tuple)) else 1
-        self._feed.accept(item, item_id)
+        part.items += len(cast("Sequence[Item]", item)) if isinstance(item, (list, tuple)) else 1
+        writing = self._feed.accept(item, item_id)
+        if writing is not None:
+            return self._and_turn(writing)
+        return self._turn() if self._is_whole() else None
+
+    async def _and_turn(self, writing: Awaitable[None]) -> None:
+        await writing
+        if self._is_whole():
+            await self._turn()
+
+    def _later_than(self, began: float) -> float:
+        """Now; two parts never begin in the same microsecond, for it may be their name."""
+        return max(self._run.now(), began)
+
+    def _is_whole(self) -> bool:
         limits = self._limits
-        if (limits.items is not None and self._items >= limits.items) or (
+        return (limits.items is not None and self._part.items >= limits.items) or (
             limits.size is not None and self._feed.size >= limits.size
-        ):
-            return self._turn()
-        return None
+        )
 
     def _start_clock(self) -> None:
         if self._limits.seconds is not None and self._timer is None:
@@ -160,7 +231,7 @@ class OpenParts:
     async def _turn(self) -> None:
         """The part is whole: the next one begins. At most one more than that which is being stored waits for it."""
         async with self._lock:
-            if not self._feed.size:
+            if self._feed.empty:
                 return
             if self._storing is not None and len(self._whole) > 1:
                 await asyncio.wait([self._storing])
@@ -170,10 +241,9 @@ class OpenParts:
                 self._timer.cancel()
                 self._timer = None
             await self._feed.close()
-            self._whole.append(self.part)
-            self.part += 1
-            self._items = 0
-            self._feed = self._make(self._file(self.part), None)
+            self._whole.append(self._part)
+            self._part = Part(self._part.number + 1, self._later_than(self._part.began + 2e-6))
+            self._feed = self._open(None)
             if self._storing is None:
                 self._storing = self._run.loop.create_task(self._store_all())
 
@@ -187,25 +257,22 @@ class OpenParts:
                 self._whole.remove(part)
                 self._stored.append(part)
         except SinkError as error:
+            self._told.failed()
             self._error = self._explained(error)
             self._run.fail(self._error)
         finally:
             self._storing = None
 
-    async def _store(self, part: int) -> None:
-        loop, uri, pause = self._run.loop, numbered(self._uri, part), PAUSE
-        for tries in range(1, TRIES + 1):
-            try:
-                await loop.run_in_executor(None, self._objects.put, self._file(part), uri)
-                return
-            except ObjectLost as error:
-                if not error.again or tries == TRIES:
-                    raise
-                self._run.events.emit(
-                    Notice(text=f"feed {shown(self._uri)}: {error}; again in {pause:g} s", level="warning")
-                )
-            await asyncio.sleep(pause)
-            pause *= 2
+    async def _store(self, part: Part) -> None:
+        written = self._file(part)
+        path = await converted(self._run, self._convert, written)
+        uri = of_part(self._uri, part.number, part.began)
+        size = path.stat().st_size
+        self._note(part, uri)
+        await store(self._run, self._storage, self._told, path, uri, self._growing)
+        if path != written:
+            path.unlink(missing_ok=True)
+        self._told.stored(uri, part.number if has_part(self._uri) else 0, part.items, size)
 
     def _explained(self, error: SinkError) -> SinkError:
         kept = "in the job: the same command goes on" if self._kept else f"in {self._spool.parent}"
@@ -216,30 +283,48 @@ class OpenParts:
     # -- the run ---------------------------------------------------------------------------------------------------
 
     async def flush(self) -> Any:
-        """What `open` goes on from: the part, its items and bytes, and the parts that are to be stored.
+        """What `open` goes on from: the part, what its feed gave, and the parts that are to be stored.
 
         Everything is safe then: in the job's own files, if not stored. Raises: SinkError.
         """
         async with self._lock:
-            size = await self._feed.flush()
-            token = [self.part, self._items, size, [*self._whole]]
+            inner = await self._feed.flush()
+            token = [self._part.token, inner, [part.token for part in self._whole]]
             # There is another flush: so the token of the last one was committed, and nobody goes back behind it.
             past, self._past, self._stored = self._past, self._stored, []
+        if self._growing is not None:
+            at = token_of(inner)
+            end = 0 if at is None else at.end
+            self._growing.advance(self._safe if self._kept else end)
+            self._safe = end
         for part in past:
-            self._file(part).unlink(missing_ok=True)
+            self._delete(part)
         return token
+
+    def _delete(self, part: Part) -> None:
+        path = self._file(part)
+        for each in (path, *path.parent.glob(f"{path.name}.rest.*")):
+            each.unlink(missing_ok=True)
 
     async def close(self) -> None:
         """Store what there is. Raises: SinkError."""
+        try:
+            await self._close()
+        finally:
+            await self._run.loop.run_in_executor(None, self._storage.close)
+
+    async def _close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         async with self._lock:
             await self._feed.close()
-            if self._feed.size or self.part == 1:
-                self._whole.append(self.part)
+            if not self._feed.empty or (self._part.number == 1 and self._manner.store_empty):
+                self._whole.append(self._part)
         if self._storing is not None:
             await asyncio.wait([self._storing])
         if self._run.cut and self._kept:
+            if self._growing is not None:
+                await self._growing.abandon()
             return  # when the job goes on, it goes on with this part
         if self._error is None:
             await self._store_all()

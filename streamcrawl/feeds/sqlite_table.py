@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 
 from streamcrawl.errors import ItemRefused, SinkError
-from streamcrawl.feeds.formats import plain
+from streamcrawl.feeds.values import plain
 
 Cell: TypeAlias = str | int | float | bytes | None
 

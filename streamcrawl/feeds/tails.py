@@ -47,33 +47,34 @@ def _last_line(file: BinaryIO, size: int) -> int:
     return 0
 
 
-def csv_tail(file: BinaryIO) -> Tail:
+def csv_tail(file: BinaryIO, *, quote: str = '"', delimiter: str = ",") -> Tail:
     """The end of the last whole row. A last row without line end is whole if it has all its columns.
 
     The whole file is read: a line end within quotes is none.
     """
-    end, quoted = _last_row(file)
+    end, quoted = _last_row(file, quote.encode())
     size = file.seek(0, 2)
     if end == size:
         return Tail(size)
     if quoted or end == 0:
         return Tail(end)
-    columns = csv_columns(file)
+    columns = csv_columns(file, quote=quote, delimiter=delimiter)
     newline = _line_end(file, end)
     file.seek(end)
     rest = file.read()
-    row = next(csv.reader(StringIO(rest.decode("utf-8", "replace"), newline="")), ())
+    text = StringIO(rest.decode("utf-8", "replace"), newline="")
+    row = next(csv.reader(text, quotechar=quote, delimiter=delimiter), ())
     if len(row) != len(columns):
         return Tail(end)
     return Tail(size, b"\n" if rest.endswith(b"\r") else newline)
 
 
-def _last_row(file: BinaryIO) -> tuple[int, bool]:
+def _last_row(file: BinaryIO, quote: bytes) -> tuple[int, bool]:
     """(where the row after the last line end starts, whether the file ends within quotes)."""
     end = at = 0
     quoted = False
     for chunk in _chunks(file):
-        for nth, piece in enumerate(chunk.split(b'"')):
+        for nth, piece in enumerate(chunk.split(quote)):
             if nth:
                 quoted = not quoted
                 at += 1
@@ -96,11 +97,12 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def csv_columns(file: BinaryIO) -> tuple[str, ...]:
+def csv_columns(file: BinaryIO, *, encoding: str = "utf-8", quote: str = '"', delimiter: str = ",") -> tuple[str, ...]:
     """The names in the first row; empty for an empty file."""
     file.seek(0)
-    text = TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    text = TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
     try:
-        return tuple(next(csv.reader(text), ()))
+        return tuple(next(csv.reader(text, quotechar=quote, delimiter=delimiter), ()))
     finally:
         text.detach()

@@ -27,7 +27,7 @@ class FeedSpider(Spider):
     """
 
     stream: bool | None = None
-    """Whether a feed is read while it comes; None: unless `adapt_response` is a plain function, which wants it whole."""
+    """Whether a feed is read while it comes; None: unless `adapt_response` is a plain function: it wants all."""
     encoding: str | None = None
     """Of the feeds, if it is known better than they know."""
     max_size: int = MAX_SIZE

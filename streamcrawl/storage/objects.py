@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+import ftplib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from shutil import copyfile
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
 
 from streamcrawl.errors import SinkError
 from streamcrawl.storage.paths import local_path
 
+if TYPE_CHECKING:
+    from streamcrawl.storage.threaded import Blocking
+
 WHOLE = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "r2", "s3", "s3a"})
 """Stores that show an object once it is whole; elsewhere it is written under another name first."""
+
+BLOCK = 8 * 1024 * 1024
+"""Bytes of an upload that are sent at once, and held until then. S3 takes 10,000 of them: 78 GiB an object."""
 
 FOR_GOOD = (
     FileNotFoundError,
@@ -19,84 +29,231 @@ FOR_GOOD = (
     IsADirectoryError,
     NotADirectoryError,
     ImportError,
-    ValueError,
     TypeError,
+    ftplib.error_perm,
 )
-"""What trying again does not mend: no such bucket, wrong credentials, a wrong argument."""
+"""What trying again does not mend: no such bucket, wrong credentials, a wrong argument.
+
+Not ValueError: sshfs raises one where a connection is lost."""
+
+EXTRAS = {"sftp": "sftp", "ssh": "sftp", "abfs": "azure", "abfss": "azure", "az": "azure", "adl": "azure"}
+"""What has to be installed for a scheme: `pip install streamcrawl[…]`."""
+
+
+class Storage(Protocol):
+    """Where the whole files of a sink go, by URI. Its methods block, and are called in threads but for `check`.
+
+    Raises: SinkError (`ObjectLost`, if it is worth trying again) from every method but `close`.
+    """
+
+    def check(self, uri: str) -> None:
+        """See, before the first request, that it can be written to, as far as that can be seen."""
+        ...
+
+    def put(self, path: Path, uri: str) -> None:
+        """Store the file at `path` as `uri`, instead of what is there; readers see the old or the new."""
+        ...
+
+    def remove(self, uri: str) -> bool:
+        """Delete it; False if it is not there."""
+        ...
+
+    def upload(self, uri: str) -> Upload | None:
+        """Begin an object that comes in pieces; None: it takes whole files only."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes in this run."""
+        ...
+
+
+class Upload(Protocol):
+    """An object on its way: nobody sees it before `commit`."""
+
+    def write(self, data: bytes) -> None: ...
+    def commit(self) -> None: ...
+    def abandon(self) -> None:
+        """Nothing stays of it, as far as the store can be reached. Raises nothing."""
+        ...
 
 
 class Objects:
-    """The files of one sink, by URI. Its methods block: call them in a thread.
+    """The files of one sink, by URI, in the stores of `streamcrawl.storage.store`. Its methods block.
 
     Args:
-        options: What fsspec's file system takes ("endpoint_url", "key", "anon", …).
+        options: What the store takes ("endpoint_url", "key", "username", …), and "acl" for S3 and GCS.
 
     Raises: SinkError naming the URI and the reason, from every method.
     """
 
-    __slots__ = ("_opened", "_options")
+    __slots__ = ("_acl", "_options", "_stores")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = dict(options)
-        self._opened: dict[str, Any] = {}
+        self._acl: str | None = self._options.pop("acl", None)
+        self._stores: dict[str, Blocking] = {}
+
+    def check(self, uri: str) -> None:
+        """See that its bucket is there and takes the credentials, as far as that can be seen."""
+        if local_path(uri) is None:
+            with self._told(uri):
+                self._find(uri)[0].check()
 
     def put(self, path: Path, uri: str) -> None:
         """Store the file at `path` as `uri`, instead of what is there."""
-        scheme, files, place = self._find(uri)
-        try:
-            if scheme in WHOLE:
-                files.put_file(str(path), place)
+        with self._told(uri):
+            here = local_path(uri)
+            if here is not None:
+                _put_here(path, here)
+                return
+            store, name = self._find(uri)
+            if path.stat().st_size <= store.part:
+                store.put(name, path.read_bytes(), _meta())
             else:
-                files.makedirs(files._parent(place), exist_ok=True)
-                files.put_file(str(path), f"{place}.part")
-                files.mv(f"{place}.part", place)
-        except Exception as error:  # each of fsspec's file systems has its own
-            raise self._failure(uri, "cannot be written", error) from error
+                _forget_uploads(uri, self._options)
+                self._send(path, store.begin(name, _meta()), store.part)
+
+    @staticmethod
+    def _send(path: Path, upload: Any, part: int) -> None:
+        try:
+            with path.open("rb") as file:
+                while data := file.read(part):
+                    upload.write(data)
+            upload.commit()
+        except BaseException:
+            with suppress(Exception):
+                upload.abort()
+            raise
+
+    def upload(self, uri: str) -> ObjectUpload | None:
+        """Begin an object that comes in pieces; what was left of an earlier one is let go."""
+        scheme = uri.partition(":")[0].lower()
+        if local_path(uri) is not None or scheme not in WHOLE or scheme == "memory":
+            return None
+        with self._told(uri):
+            store, name = self._find(uri)
+            _forget_uploads(uri, self._options)
+            return ObjectUpload(lambda: self._told(uri), store.begin(name, _meta()), store.part)
 
     def remove(self, uri: str) -> bool:
         """Delete it; False if it is not there."""
-        _, files, place = self._find(uri)
+        with self._told(uri, "cannot be deleted"):
+            here = local_path(uri)
+            try:
+                if here is not None:
+                    here.unlink()
+                    return True
+                store, name = self._find(uri)
+                return store.delete(name)
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                return False  # who may not list may not be told whether it is there
+
+    def close(self) -> None:
+        """Let connections go that are ours."""
+        for root in tuple(self._stores):
+            with suppress(Exception):
+                self._stores.pop(root).close()
+
+    def _find(self, uri: str) -> tuple[Blocking, str]:
+        """The store, and the path in it."""
+        from streamcrawl.storage.store import SCHEMES, Place
+
+        scheme, _, rest = uri.partition("://")
+        scheme = scheme.lower()
+        server, _, name = rest.partition("/")
+        root = f"{scheme}://{server}"
+        if root not in self._stores:
+            options = self._options
+            if scheme in ("sftp", "ssh"):
+                # Else a server that has gone without a word is waited for without end.
+                options = {"keepalive_interval": 15, "connect_timeout": 30, **options}
+            place = Place(root, options, self._acl, {})
+            self._stores[root] = SCHEMES.get(scheme, SCHEMES["*"])(place)
+        return self._stores[root], unquote(name) if scheme in ("ftp", "ftps") else name
+
+    @contextmanager
+    def _told(self, uri: str, what: str = "cannot be written") -> Generator[None]:
+        """Errors of the block as the sink's; a connection that may be broken is not used again."""
         try:
-            files.invalidate_cache()
-            if not files.exists(place):
-                return False
-            files.rm_file(place)
-        except (FileNotFoundError, PermissionError):
-            return False  # who may not list may not be told whether it is there
-        except Exception as error:
-            raise self._failure(uri, "cannot be deleted", error) from error
-        return True
+            yield
+        except ObjectLost:
+            raise
+        except Exception as error:  # each of fsspec's file systems has its own
+            again = _passes(error)
+            if again:
+                self.close()
+            scheme = uri.partition(":")[0].lower()
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if isinstance(error, ImportError) and scheme in EXTRAS:
+                why = f"it needs: pip install streamcrawl[{EXTRAS[scheme]}]"
+            raise ObjectLost(f"{shown(uri)} {what}: {' '.join(str(why).split())}", again=again) from error
 
-    def check(self, uri: str) -> None:
-        """See that its bucket is there, as far as that can be seen."""
-        scheme, files, place = self._find(uri)
-        if scheme not in WHOLE or scheme == "memory":
-            return
-        try:
-            files.ls(place.partition("/")[0], detail=False)
-        except Exception as error:
-            # Somebody who may write need not be allowed to list.
-            if not isinstance(error, PermissionError) or "denied" not in str(error).lower():
-                raise self._failure(uri, "cannot be written", error) from error
 
-    def _find(self, uri: str) -> tuple[str, Any, str]:
-        path = local_path(uri)
-        scheme = "file" if path is not None else uri.partition(":")[0].lower()
-        try:
-            # fsspec has no annotations.
-            from fsspec.core import url_to_fs  # type: ignore[import-untyped] # pyright: ignore
+class ObjectUpload:
+    """An object that comes in pieces of any size, and is sent in those that the store has."""
 
-            if scheme not in self._opened:
-                self._opened[scheme] = cast("Any", url_to_fs(uri, **self._options))[0]
-            files = self._opened[scheme]
-            return scheme, files, str(path.absolute()) if path is not None else files._strip_protocol(uri)
-        except Exception as error:
-            raise self._failure(uri, "cannot be written", error) from error
+    __slots__ = ("_buffer", "_part", "_told", "_upload")
 
-    @staticmethod
-    def _failure(uri: str, what: str, error: Exception) -> SinkError:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return ObjectLost(f"{shown(uri)} {what}: {' '.join(str(why).split())}", again=_passes(error))
+    def __init__(self, told: Callable[[], AbstractContextManager[None]], upload: Any, part: int) -> None:
+        self._told = told
+        self._upload = upload
+        self._part = part
+        self._buffer = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= self._part:
+            block = bytes(self._buffer[: self._part])
+            del self._buffer[: self._part]
+            self._send(block)
+
+    def _send(self, block: bytes) -> None:
+        with self._told():
+            self._upload.write(block)
+
+    def commit(self) -> None:
+        if self._buffer:
+            self._send(bytes(self._buffer))
+        with self._told():
+            self._upload.commit()
+
+    def abandon(self) -> None:
+        with suppress(Exception):
+            self._upload.abort()
+
+
+def _meta() -> Any:
+    from streamcrawl.storage.store import Meta
+
+    return Meta()
+
+
+def _put_here(path: Path, target: Path) -> None:
+    """Written beside it, and renamed."""
+    beside = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        copyfile(path, beside)
+        beside.replace(target)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def _forget_uploads(uri: str, options: dict[str, Any]) -> None:
+    """Of a run that was killed: nobody sees the parts, but they are paid for."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower() not in ("s3", "s3a"):
+        return
+    bucket, _, key = rest.partition("/")
+    with suppress(Exception):  # who may not ask, or a store that has no such thing
+        import fsspec  # type: ignore[import-untyped] # pyright: ignore # it has no annotations
+
+        files: Any = fsspec.filesystem("s3", **options)  # pyright: ignore[reportUnknownMemberType] # the one in use
+        for upload in files.list_multipart_uploads(bucket):
+            if upload["Key"] == key:
+                files.abort_mpu(bucket, key, upload["UploadId"])
 
 
 class ObjectLost(SinkError):

@@ -36,6 +36,7 @@ LARGE = 1024 * 1024
 PIECE = 48 * 1024
 LINE = 3072
 """Bytes of body in a line of base64."""
+TAIL = 1024
 _BINARY = bytes({*range(32), 127} - {9, 10, 12, 13, 27})
 
 
@@ -105,20 +106,27 @@ class KeptError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """One record. `body_at`: where the lines of its body begin in the file; 0: it has none."""
+    """One record. `body`: where the lines of its body are in the file, from byte to byte."""
 
     request: KeptRequest
     response: KeptResponse | None = None
     error: KeptError | None = None
-    body_at: int = 0
+    body: tuple[int, int] = (0, 0)
     base64: bool = False
+
+
+class Place(NamedTuple):
+    """Where an exchange stands in the file, in bytes."""
+
+    at: int
+    length: int
 
 
 class Found(NamedTuple):
     """What stands in a file: its header, each exchange's request and place, and where the last whole one ends."""
 
     header: Header
-    exchanges: list[tuple[KeptRequest, int]]
+    exchanges: list[tuple[KeptRequest, Place]]
     end: int
     path: Path
 
@@ -136,15 +144,16 @@ def scan(path: Path) -> Found:
 
 def _scanned(file: BinaryIO, path: Path) -> Found:
     header = _header(file.readline(), path)
-    exchanges: list[tuple[KeptRequest, int]] = []
+    exchanges: list[tuple[KeptRequest, Place]] = []
     began: tuple[KeptRequest, int] | None = None
     at = end = file.tell()
     for number, line in enumerate(file, 2):
         if line.startswith(b"{"):
             began = (_request(line, path, number), at) if line.endswith(b"\n") else None
         elif began is not None and line.rstrip() == b"}" and line.endswith(b"\n"):
-            exchanges.append(began)
-            began, end = None, at + len(line)
+            end = at + len(line)
+            exchanges.append((began[0], Place(began[1], end - began[1])))
+            began = None
         at += len(line)
     return Found(header, exchanges, end, path)
 
@@ -166,49 +175,59 @@ def _request(line: bytes, path: Path, number: int) -> KeptRequest:
         raise CassetteError(f"{path}, line {number}: not the request of an exchange: {error}") from error
 
 
-def read(file: BinaryIO, at: int, path: Path) -> Exchange:
-    """The exchange that begins there, but for its body. Raises: CassetteError."""
+def read(file: BinaryIO, place: Place, path: Path) -> Exchange:
+    """The exchange that stands there, but for its body. Raises: CassetteError."""
+    at, length = place
     file.seek(at)
     head: list[bytes] = []
-    body_at, base64, inside = 0, False, False
+    body, base64 = (0, 0), False
+    while file.tell() < at + length:
+        line = file.readline()
+        if line.strip() in (b'"text": [', b'"base64": ['):
+            begin, base64 = file.tell(), b"base64" in line
+            rest = _after(file, at + length)
+            body = (begin, at + length - len(rest))
+            # The comma before the body stays behind when that is left out.
+            head[-1] = head[-1].rstrip().removesuffix(b",")
+            head.append(rest.strip().removeprefix(b"]"))
+            break
+        head.append(line)
     try:
-        while True:
-            line = file.readline()
-            if not line:
-                raise CassetteError(f"{path}, byte {at}: the exchange has no end")
-            if inside:
-                inside = not line.startswith(b" ]")
-            elif line.strip() in (b'"text": [', b'"base64": ['):
-                inside, base64, body_at = True, b"base64" in line, file.tell()
-            else:
-                head.append(line)
-            if line.rstrip() == b"}":
-                break
-        # The comma before the body stays behind when that is left out.
-        text = b"".join(head).rstrip().removesuffix(b"}").rstrip().removesuffix(b",") + b"}"
-        exchange = msgspec.json.decode(text, type=Exchange)
+        exchange = msgspec.json.decode(b"".join(head), type=Exchange)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise CassetteError(f"{path}, byte {at}: no exchange: {error}") from error
-    return msgspec.structs.replace(exchange, body_at=body_at, base64=base64)
+    return msgspec.structs.replace(exchange, body=body, base64=base64)
+
+
+def _after(file: BinaryIO, end: int) -> bytes:
+    """What stands behind the lines of a body in an exchange that ends there: it is looked for from the end."""
+    size = TAIL
+    while True:
+        start = max(0, end - size)
+        file.seek(start)
+        tail = file.read(end - start)
+        found = tail.rfind(b"\n ]")
+        if found >= 0 or start == 0:
+            return tail[found + 1 :]
+        size *= 16
 
 
 def body_of(file: BinaryIO, exchange: Exchange) -> Iterator[bytes]:
-    """The exchange's body, some 48 KB at a time, read as it is asked for."""
-    if not exchange.body_at:
-        return
-    file.seek(exchange.body_at)
+    """The exchange's body, piece by piece, read as it is asked for."""
+    at, end = exchange.body
     charset = (exchange.response.charset if exchange.response is not None else "") or "utf-8"
-    pieces: list[bytes] = []
-    size = 0
-    while not (line := file.readline()).startswith(b" ]"):
-        text = msgspec.json.decode(line.strip().removesuffix(b","), type=str)
-        pieces.append(b64decode(text) if exchange.base64 else text.encode(charset))
-        size += len(pieces[-1])
-        if size >= PIECE:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    if pieces:
-        yield b"".join(pieces)
+    while at < end:
+        file.seek(at)
+        lines = file.read(min(PIECE, end - at))
+        lines += b"" if lines.endswith(b"\n") else file.readline()
+        at += len(lines)
+        rows = msgspec.json.decode(b"[" + lines.strip().removesuffix(b",") + b"]", type=list[str])
+        if exchange.base64:
+            yield b"".join(map(b64decode, rows))
+        elif charset == "utf-8":
+            yield "".join(rows).encode()
+        else:
+            yield b"".join(row.encode(charset) for row in rows)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------
@@ -316,30 +335,29 @@ def _lines(
         yield b",".join(b"\n  " + _spaced(pair) for pair in response.headers)
         yield b"\n ]}" if response.headers else b"]}"
         if text is not None:
-            yield from _array(b"text", (msgspec.json.encode(line) for line in _kept_lines(text)))
+            rows = map(msgspec.json.Encoder().encode, _kept_lines(text))
+            yield b',\n "text": [\n  ' + b",\n  ".join(rows) + b"\n ]"
         elif body:
-            yield from _array(b"base64", (b'"' + b64encode(piece) + b'"' for piece in _pieces(body)))
+            yield from _coded(body)
     if error is not None:
         yield b',\n "error": ' + _spaced(error)
     yield b"\n}\n"
 
 
-def _array(name: bytes, rows: Iterator[bytes]) -> Iterator[bytes]:
-    opening = b',\n "' + name + b'": [\n  '
+def _coded(body: bytes | BinaryIO) -> Iterator[bytes]:
+    opening = b',\n "base64": [\n  '
     before = opening
-    for row in rows:
-        yield before + row
+    for piece in _pieces(body):
+        yield before + b'"' + b64encode(piece) + b'"'
         before = b",\n  "
     if before is not opening:
         yield b"\n ]"
 
 
-def _kept_lines(text: str) -> Iterator[str]:
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end
+def _kept_lines(text: str) -> list[str]:
+    *whole, last = text.split("\n")
+    lines = [f"{line}\n" for line in whole]
+    return [*lines, last] if last else lines
 
 
 def _pieces(body: bytes | BinaryIO) -> Iterator[bytes]:
@@ -360,11 +378,13 @@ def as_text(body: bytes, response: KeptResponse) -> tuple[str | None, str]:
     for name, value in response.headers:
         if name.lower() == "content-type" and "charset=" in value.lower():
             declared = value.lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
-    for charset in ("", declared):
-        try:
-            text = body.decode(charset or "utf-8")
-            if b"".join(line.encode(charset or "utf-8") for line in _kept_lines(text)) == body:
-                return text, charset
-        except (UnicodeError, LookupError, ValueError):
-            continue
-    return None, ""
+    try:
+        return body.decode(), ""
+    except UnicodeDecodeError:
+        pass
+    try:
+        text = body.decode(declared)
+        same = b"".join(line.encode(declared) for line in _kept_lines(text)) == body
+        return (text, declared) if same else (None, "")
+    except (UnicodeError, LookupError, ValueError):
+        return None, ""

@@ -16,7 +16,7 @@ from streamcrawl.events import Event
 from streamcrawl.headers import Headers
 from streamcrawl.response import Response
 from streamcrawl.streams.fetching import FetchMaker
-from streamcrawl.testing.cassette_file import Exchange, Found, KeptError, Writer, body_of, read, scan
+from streamcrawl.testing.cassette_file import Exchange, Found, KeptError, Place, Writer, body_of, read, scan
 from streamcrawl.testing.cassette_record import Opened, count, kept_request, taped
 from streamcrawl.testing.cassette_rules import Rules
 from streamcrawl.transport.decoding import too_large
@@ -60,9 +60,9 @@ class OpenReplay:
         self._found: Found = scan(path)
         header = self._found.header
         self._rules = replace(rules, match=header.match, redact=header.redact)
-        self._answers: defaultdict[str, list[int]] = defaultdict(list)
-        for request, at in self._found.exchanges:
-            self._answers[request.key(header.match)].append(at)
+        self._answers: defaultdict[str, list[Place]] = defaultdict(list)
+        for request, place in self._found.exchanges:
+            self._answers[request.key(header.match)].append(place)
         # Where a job goes on, a page that answered 503 first does not do so again.
         self._given: MutableMapping[str, Any] = run.state("cassette/given") if run.durable else {}
         self._read = path.open("rb")

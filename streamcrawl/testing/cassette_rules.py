@@ -19,6 +19,7 @@ REDACTED = "REDACTED"
 
 _BOUNDARY = re.compile(r'^\s*multipart/[^;]+;.*?\bboundary="?([^";]+)"?', re.IGNORECASE)
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+_ADDRESSES = frozenset({"content-location", "location", "referer"})
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -101,7 +102,8 @@ class Rules:
 
     def _value(self, name: str, value: str) -> str:
         if name not in self.redact:
-            return value
+            page, mark, query = value.partition("?") if name in _ADDRESSES else (value, "", "")
+            return f"{page}?{self._arguments(query)}" if mark else value
         if name == "cookie":
             return "; ".join(_pair(each) for each in value.split(";"))
         if name == "set-cookie":

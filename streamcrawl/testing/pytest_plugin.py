@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import pytest
 
@@ -68,17 +68,21 @@ class Cassette:
     def __call__(self, crawl: Crawl[T]) -> Crawl[T]:
         """The crawl on this cassette."""
         download = crawl.pipes.download
-        made = self if download is None else _On(self, download.fetch)
-        return with_fetch(crawl, made)
+        if download is not None and download.fetch is self:
+            return crawl
+        return with_fetch(crawl, self if download is None else _On(self, download.fetch))
 
     def open(self, run: Run, below: Any = None) -> OpenFetch:
         """For `download(fetch=cassette)`. The first run of a test records anew, if it is to; those that follow add."""
-        events: Any = run.events
-        events.on(Missing, lambda event: self.missing.append(event.text))
+        hub: Any = run.events  # an Events, whose kinds of events can be chosen
+        hub.on(Missing, self._missed)
         fresh, self._fresh = self._fresh, False
         if fresh:
             return replace(self._recording, fetch=below).open(run)
         return replace(self._replaying, fetch=below).open(run)
+
+    def _missed(self, event: Missing) -> None:
+        self.missing.append(event.text)
 
     def collect(self, crawl: Crawl[T]) -> list[T]:
         """The items of the crawl, on this cassette: in virtual time when it is replayed, else in real time."""
@@ -117,7 +121,7 @@ def cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     name = named or re.sub(r"[^\w.\[\]-]+", "-", str(request.node.name)) + ".cassette"
     folder = request.path.parent / "cassettes"
     path = folder / name if named else folder / request.path.stem / name
-    mode: Mode = request.config.getoption("--cassettes")
+    mode = cast(Mode, request.config.getoption("--cassettes"))
     if mode == "replay" and not path.exists():
         pytest.fail(f"there is no cassette {path}: record it with --cassettes=record", pytrace=False)
     made = Cassette(path, mode, dict(mark.kwargs) if mark is not None else {})

@@ -61,6 +61,7 @@ def choice(folder: Path, count: int) -> list[Path]:
 
 
 def pixels(path: Path) -> int:
+    Image.MAX_IMAGE_PIXELS = None  # it is asked about only
     with Image.open(path) as image:
         return image.width * image.height
 
@@ -128,10 +129,12 @@ def main() -> None:
     arguments.add_argument("--count", type=int, default=290)
     arguments.add_argument("--scrapy-python", metavar="PATH", help="an interpreter that has Scrapy and Pillow")
     given = arguments.parse_args()
-    Image.MAX_IMAGE_PIXELS = None
     paths = choice(pictures_folder(given.pictures), given.count)
     size = sum(path.stat().st_size for path in paths) / 1e6
-    print(f"{len(paths)} pictures, {size:.0f} MB, {sum(path.suffix == '.jpg' for path in paths)} of them JPEGs", file=sys.stderr)
+    print(
+        f"{len(paths)} pictures, {size:.0f} MB, {sum(path.suffix == '.jpg' for path in paths)} of them JPEGs",
+        file=sys.stderr,
+    )
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in given.only}
     pages = -(-len(paths) // ITEM)
     with served(paths) as url, tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,8 @@ crawl = Crawl("{url}/").pipe(ops.download(), ops.scrape(parse))
 def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
-    return {**os.environ, "COLUMNS": "120", "HOME": str(home), "IPYTHONDIR": str(home), "PYTHONUTF8": "1"}
+    own = dict.fromkeys(("HOME", "IPYTHONDIR", "TMPDIR"), str(home))
+    return {**os.environ, **own, "COLUMNS": "120", "PYTHONUTF8": "1"}
 
 
 @pytest.fixture

@@ -91,3 +91,21 @@ def test_no_absolute_url_is_wrong_usage(url: str, cli: Cli) -> None:
     done = cli("fetch", url)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: invalid URL '{url}': ")
+
+
+def test_header_fields_of_ones_own(cli: Cli) -> None:
+    with serve({"/": lambda arrival: f"{arrival.headers['accept-language']} {arrival.headers['x-a']}"}) as site:
+        done = cli("fetch", "-H", "Accept-Language: de", "-H", "X-A:1: 2", f"{site.url}/")
+    assert (done.returncode, done.stdout) == (0, "de 1: 2")
+    for field in ("nothing", ": x", "a b: c"):
+        done = cli("fetch", "-H", field, "data:,x")
+        assert done.returncode == 2
+        assert done.stderr.endswith(f"argument -H: {field!r} is no header field: 'Name: value'\n")
+
+
+def test_a_redirect_that_is_not_followed(cli: Cli) -> None:
+    with serve({"/": Answer("over there", status=302, headers={"Location": "/x"})}) as site:
+        done = cli("fetch", "--no-redirect", "--headers", f"{site.url}/")
+        assert done.returncode == 0
+        assert done.stdout.startswith("HTTP/1.1 302 Found\n")
+        assert site.count("/x") == 0

@@ -146,3 +146,79 @@ def test_a_file_named_as_a_module_of_python_hides_nothing() -> None:
         import json
 
         assert json.dumps([1]) == "[1]"
+
+
+SPIDERS = """
+from streamcrawl.spiders import Spider
+
+class Base(Spider):
+    def parse(self, response):
+        return {"url": response.url, "kind": self.kind}
+
+class Books(Base):
+    name = "books"
+    kind = "all"
+"""
+
+
+def test_a_spider_is_found_by_class_and_by_name() -> None:
+    path = put("flow.py", SPIDERS)
+    for name in ("", ":Books", ":books"):
+        with flow_from(path + name) as crawl:
+            assert crawl.pipes.scrape is not None
+            assert repr(crawl.pipes.scrape.callback) == "Books()"
+
+
+def test_a_spider_has_its_arguments() -> None:
+    with flow_from(put("flow.py", SPIDERS), {"kind": "used", "start_urls": "x"}) as crawl:
+        assert crawl.pipes.scrape is not None
+        assert repr(crawl.pipes.scrape.callback) == "Books(kind='used', start_urls='x')"
+
+
+def test_a_function_has_its_arguments() -> None:
+    text = "def make(url) -> Crawl: return Crawl(url).pipe(ops.download())"
+    with flow_from(put("flow.py", HEAD + text), {"url": "http://127.0.0.1:9/x"}) as crawl:
+        assert crawl.start_source == "http://127.0.0.1:9/x"
+
+
+def test_a_crawl_comes_before_the_spider_that_it_is_made_of() -> None:
+    text = SPIDERS + "from streamcrawl import Crawl\ncrawl = Crawl.of(Books, kind='old')"
+    with flow_from(put("flow.py", text)) as crawl:
+        assert crawl.pipes.scrape is not None
+        assert repr(crawl.pipes.scrape.callback) == "Books(kind='old')"
+
+
+def test_an_imported_spider_counts_where_there_is_no_other() -> None:
+    put("my_spiders.py", SPIDERS)
+    with flow_from(put("flow.py", "from my_spiders import Books, Base")) as crawl:
+        assert repr(crawl.start_source) == "Books()"
+    own = "from my_spiders import Books\nclass Own(Books):\n    name = 'own'\n"
+    with flow_from(put("other.py", own)) as crawl:
+        assert repr(crawl.start_source) == "Own()"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments", "line"),
+    [
+        (f"{HEAD}a = {ONE}", "", {"x": "1"}, "-a x=…: {path}: a is a Crawl, which takes no arguments"),
+        (
+            f"{SPIDERS}class Two(Books):\n    name = 'two'",
+            "",
+            {},
+            "{path}: several crawls in it; say which: {path}:Books, {path}:Two",
+        ),
+        (SPIDERS, ":Nothing", {}, "{path}: no 'Nothing' in it; it has Books"),
+        (SPIDERS.replace('name = "books"', ""), "", {}, '{path}: Base has no name: write name = "…" in the class'),
+        (
+            f"{HEAD}def make() -> Crawl: return {ONE}",
+            "",
+            {"x": "1"},
+            "{path}: TypeError: make() got an unexpected keyword argument 'x'",
+        ),
+    ],
+)
+def test_wrong_spiders_and_arguments(text: str, name: str, arguments: dict[str, str], line: str) -> None:
+    path = put("flow.py", text)
+    with pytest.raises(WrongUsage) as told, flow_from(path + name, arguments):
+        pass
+    assert str(told.value) == line.format(path=path)

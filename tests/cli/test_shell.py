@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.cli import shell
-from streamcrawl.testing.site import Site
+from streamcrawl.testing.site import Site, serve
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -80,3 +81,73 @@ def test_ipython_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, site: Si
     assert given is names
     assert isinstance(given["response"], Response)
     assert (given["Crawl"], given["Request"], given["ops"]) == (Crawl, Request, ops)
+
+
+def test_everything_at_hand(cli: Cli, site: Site) -> None:
+    script = """\
+print(page is response, request.url == page.url, sel.css("h1::text").get(), crawl)
+_ = fetch("data:application/json,[1]")
+print(sel.jmespath("[0]").get(), request.url)
+_ = fetch("data:image/png,x")
+print(sel, page.body)
+"""
+    done = cli("shell", f"{site.url}/", typed=script)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert done.stdout.replace(">>> ", "").splitlines() == [
+        "True True Page 1 None",
+        "1 data:application/json,[1]",
+        "None b'x'",
+    ]
+
+
+def test_code_on_the_command_line(cli: Cli, site: Site) -> None:
+    done = cli("shell", f"{site.url}/", "-c", 'sel.css("h1::text").get()')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Page 1\n", "")
+    done = cli("shell", f"{site.url}/", "-c", "for n in (1, 2): print(n, response.status)")
+    assert (done.returncode, done.stdout) == (0, "1 200\n2 200\n")
+    done = cli("shell", "-c", "print(")
+    assert (done.returncode, done.stderr) == (2, "error: -c 'print(': '(' was never closed\n")
+    done = cli("shell", "-c", "1 / 0")
+    assert (done.returncode, done.stderr) == (1, "error: ZeroDivisionError: division by zero\n")
+    done = cli("shell", "file:///no/such/file", "-c", "print(response)")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+
+
+def test_through_the_layers_of_a_flow(cli: Cli, write: Callable[[str, str], Path]) -> None:
+    write(
+        "flow.py",
+        "from streamcrawl import Crawl, operators as ops\n"
+        "layers = ops.default_layers(user_agent=ops.user_agent('tester'))\n"
+        "crawl = Crawl('http://never.example/').pipe(ops.download(*layers))\n",
+    )
+    with serve(
+        {"/": lambda arrival: arrival.headers["user-agent"], "/robots.txt": "User-agent: *\nDisallow: /"}
+    ) as site:
+        done = cli("shell", f"{site.url}/", "--spider", "flow.py", "-c", "print(response.text, crawl)")
+        fetched = cli("fetch", f"{site.url}/", "--spider", "flow.py")
+    assert done.stdout == "tester <Crawl of 'http://never.example/', 1 operators>\n", done.stderr
+    assert fetched.stdout == "tester"
+    done = cli("shell", "--spider", "none.py")
+    assert (done.returncode, done.stderr) == (2, "error: none.py: no such file\n")
+
+
+def test_fetch_where_a_loop_is_running() -> None:
+    async def cell() -> Response:
+        response: Response = shell.namespace()["fetch"]("data:text/plain,hello")
+        return response
+
+    assert asyncio.run(cell()).text == "hello"
+
+
+def test_view(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    names = shell.namespace()
+    with pytest.raises(ValueError, match="there is no response yet"):
+        names["view"]()
+    names["fetch"]("data:text/html,<h1>Hi</h1>")
+    path = names["view"]()
+    assert path.read_text("utf-8-sig").endswith("<h1>Hi</h1>")
+    assert opened == [path.as_uri()]
+    assert names["view"](Response("http://a/", body=b"other")).read_text("utf-8-sig").endswith("other")

@@ -10,18 +10,24 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from io import StringIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pydantic
 import pytest
+import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcrawl.errors import ItemRefused
-from streamcrawl.feeds.formats import Csv, JsonArray, JsonLines, format_of
+from feeds.reading import unpacked
+from streamcrawl.errors import FlowError, ItemRefused
+from streamcrawl.feeds import formats as formats_module
+from streamcrawl.feeds.csv_format import Csv
+from streamcrawl.feeds.formats import FeedFormat, format_of
+from streamcrawl.feeds.json_formats import JsonArray, JsonLines
+from streamcrawl.operators.feed import feed
 
 
 @dataclass
@@ -164,7 +170,7 @@ def test_csv_cells() -> None:
 
 def test_csv_tells_once_of_further_fields() -> None:
     told: list[str] = []
-    kind = Csv(("a",), notice=told.append)
+    kind = Csv(notice=told.append)
     written = [kind.record({"a": 1}), kind.record({"a": 2, "b": 3, "c": 4}), kind.record({"a": 5, "b": 6})]
     assert rows(*written) == [["a"], ["1"], ["2"], ["5"]]
     assert told == ["left out of the CSV, whose columns are a: 'b', 'c' (give fields=… to have it)"]
@@ -183,7 +189,7 @@ def test_an_empty_csv_has_the_columns_that_were_asked_for() -> None:
 
 
 def test_formats_by_extension() -> None:
-    assert [format_of("", end) for end in (".jsonl", ".jl", ".ndjson", ".JSON", ".csv")] == [
+    assert [format_of("", end).name for end in (".jsonl", ".jl", ".ndjson", ".JSON", ".csv")] == [
         "jsonl",
         "jsonl",
         "jsonl",
@@ -192,3 +198,144 @@ def test_formats_by_extension() -> None:
     ]
     with pytest.raises(ValueError, match=r"'x.xlsx': no format for the extension '.xlsx' \(known: .jsonl"):
         format_of("x.xlsx", ".xlsx")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("utf-8", '{"v":"é☕😀"}'.encode()),
+        ("ascii", rb'{"v":"\u00e9\u2615\ud83d\ude00"}'),
+        ("latin-1", b'{"v":"\xe9\\u2615\\ud83d\\ude00"}'),
+    ],
+)
+def test_json_in_other_encodings(encoding: str, written: bytes) -> None:
+    assert JsonLines(encoding=encoding).record({"v": "é☕😀"}) == written + b"\n"
+    assert json.loads(JsonArray(encoding=encoding).record({"v": "é☕😀"})[2:].decode(encoding)) == {"v": "é☕😀"}
+
+
+def test_a_byte_order_mark_stands_once() -> None:
+    lines = JsonLines(encoding="utf-8-sig")
+    assert lines.record({"a": 1}) + lines.record({"a": 2}) == b'\xef\xbb\xbf{"a":1}\n{"a":2}\n'
+    array = JsonArray(encoding="utf-16")
+    assert json.loads((array.record({"a": 1}) + array.record({"a": 2}) + array.end()).decode("utf-16")) == [
+        {"a": 1},
+        {"a": 2},
+    ]
+    further = JsonArray(encoding="utf-16", begun=True)
+    assert further.end() == "\n]\n".encode("utf-16")[2:]
+
+
+def test_an_indented_array() -> None:
+    array = JsonArray(indent=2)
+    written = array.record({"a": [1]}) + array.record({"b": {}}) + array.end()
+    assert written.decode() == '[\n{\n  "a": [\n    1\n  ]\n},\n{\n  "b": {}\n}\n]\n'
+
+
+def test_options_of_json() -> None:
+    assert JsonLines(sort_keys=True).record({"b": 1, "a": {"d": 1, "c": 2}}) == b'{"a":{"c":2,"d":1},"b":1}\n'
+    assert JsonLines(ensure_ascii=True).record({"a": "é"}) == b'{"a":"\\u00e9"}\n'
+    assert JsonLines(default=repr).record({"a": range(2)}) == b'{"a":"range(0, 2)"}\n'
+
+
+def test_fields_under_other_names() -> None:
+    names = {"title": "Titel", "url": "Adresse"}
+    assert JsonLines(names).record({"url": "u", "title": "t", "more": 1}) == b'{"Titel":"t","Adresse":"u"}\n'
+    assert rows(Csv(names).record({"url": "u"})) == [["Titel", "Adresse"], ["", "u"]]
+
+
+def test_options_of_csv() -> None:
+    kind = Csv(delimiter=";", lineterminator="\n", quoting=csv.QUOTE_ALL, join_multivalued=", ")
+    assert kind.record({"a": [1, "b", None], "b": [[1]]}) == b'"a";"b"\n"1, b, ";"[[1]]"\n'
+    assert Csv(include_headers_line=False).record({"a": 1}) == b"1\r\n"
+    assert Csv(include_headers_line=False).end() == b""
+    assert Csv(encoding="latin-1").record({"é": "☕"}) == b"\xe9\r\n?\r\n"
+    assert Csv(encoding="latin-1", errors="xmlcharrefreplace").record({"a": "☕"}) == b"a\r\n&#9749;\r\n"
+    excel = Csv(encoding="utf-8-sig")
+    assert excel.record({"a": "é"}) + excel.record({"a": 1}) == "\ufeffa\r\né\r\n1\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"uri": "a.jsonl", "indent": 2}, "indent=2: JSON Lines is not indented"),
+        ({"uri": "a.json", "indent": -1}, "indent=-1: a number of spaces"),
+        ({"uri": "a.csv", "encoding": "klingon"}, "encoding='klingon': no encoding that Python knows"),
+        ({"uri": "a.csv", "encoding": "rot13"}, "encoding='rot13': no encoding of text"),
+        ({"uri": "a.jsonl", "encoding": "utf-16"}, "JSON Lines are read line by line"),
+        ({"uri": "a.pickle", "encoding": "latin-1"}, "pickle has no encoding to choose"),
+        ({"uri": "a.csv", "format_options": {"delimiter": ";;"}}, '"delimiter" must be a 1-character string'),
+        ({"uri": "a.csv", "format_options": {"colour": 1}}, "CSV has no 'colour'; it takes delimiter, doublequote"),
+        ({"uri": "a.csv", "format_options": {"join_multivalued": 1}}, "join_multivalued=1: text, or None"),
+        ({"uri": "a.xml", "format_options": {"root_element": "1 2"}}, "root_element='1 2': no name of an XML element"),
+        ({"uri": "a.pickle", "format_options": {"protocol": 99}}, "protocol=99: 0 to "),
+        ({"uri": "a.csv", "mode": "append", "encoding": "utf-16"}, "encoding='utf-16': a CSV in it cannot be appended"),
+        ({"uri": "a.json", "fields": {"a": "x", "b": "x"}}, "distinct names of fields"),
+        ({"uri": "a.sqlite", "format_options": {"colour": 1}}, "SQLite has no option colour; it takes table and key"),
+        ({"uri": "{part}.sqlite"}, "a table is neither compressed nor in parts"),
+    ],
+)
+def test_what_a_format_does_not_have_is_told_when_built(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        feed(**arguments)
+
+
+class Titles:
+    """A format of somebody's own."""
+
+    state = None
+
+    def record(self, item: Any) -> bytes:
+        return f"# {item['title']}\n".encode()
+
+    def end(self) -> bytes:
+        return b"(end)\n"
+
+
+MARKDOWN = FeedFormat("markdown", (".md",), lambda settings, state, notice: Titles(), ended=True)
+
+
+def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rx.of({"title": "Tea"}).pipe(feed(tmp_path / "a.md", format=MARKDOWN)).subscribe()
+    assert (tmp_path / "a.md").read_text() == "# Tea\n(end)\n"
+
+    class Point:
+        name = "markdown"
+        value = "somewhere:MARKDOWN"
+
+        def load(self) -> Any:
+            return MARKDOWN
+
+    def plugged(group: str) -> list[Point]:
+        return [Point()] if group == "streamcrawl.formats" else []
+
+    monkeypatch.setattr(formats_module, "entry_points", plugged)
+    formats_module.formats.cache_clear()
+    try:
+        rx.of({"title": "Milk"}).pipe(feed(tmp_path / "b.md.gz")).subscribe()
+    finally:
+        monkeypatch.undo()
+        formats_module.formats.cache_clear()
+    assert unpacked(tmp_path / "b.md.gz") == b"# Milk\n(end)\n"
+    with pytest.raises(ValueError, match=r"no format for the extension '\.md'"):
+        feed("c.md")
+
+
+def test_an_entry_point_that_is_no_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        name = "odd"
+        value = "somewhere:odd"
+
+        def load(self) -> Any:
+            return 3
+
+    def plugged(group: str) -> list[Point]:
+        return [Point()] if group == "streamcrawl.formats" else []
+
+    monkeypatch.setattr(formats_module, "entry_points", plugged)
+    formats_module.formats.cache_clear()
+    try:
+        with pytest.raises(FlowError, match=r"entry point odd = somewhere:odd of streamcrawl\.formats: 3 is no"):
+            feed("a.jsonl")
+    finally:
+        monkeypatch.undo()
+        formats_module.formats.cache_clear()

@@ -16,7 +16,7 @@ from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.errors import SinkError
 from streamcrawl.events import Notice
-from streamcrawl.feeds.parts import numbered
+from streamcrawl.feeds.names import of_part
 from streamcrawl.operators.feed import Feed, feed
 from streamcrawl.storage import objects as objects_module
 from streamcrawl.storage.objects import shown
@@ -77,9 +77,10 @@ def read(directory: Path, pattern: str = "*") -> dict[str, list[Any]]:
 
 
 def test_names_of_parts() -> None:
-    assert [numbered("a-{part}.csv", n) for n in (1, 12)] == ["a-1.csv", "a-12.csv"]
-    assert numbered("s3://b/{part:04}/a-{part:3}.csv", 7) == "s3://b/0007/a-007.csv"
-    assert numbered("a-{x}.csv", 7) == "a-{x}.csv"
+    assert [of_part("a-{part}.csv", n, 0.0) for n in (1, 12)] == ["a-1.csv", "a-12.csv"]
+    assert of_part("s3://b/{part:04}/a-{part:3}.csv", 7, 0.0) == "s3://b/0007/a-007.csv"
+    assert of_part("a-{x}.csv", 7, 0.0) == "a-{x}.csv"
+    assert of_part("a-%(batch_id)05d-%(batch_time)s.csv", 7, 1.5) == "a-00007-1970-01-01T00-00-01.500000+00-00.csv"
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json"])

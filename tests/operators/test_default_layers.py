@@ -38,7 +38,6 @@ DEFAULT = [
     "redirect",
     "cookies",
     "proxy",
-    "throttle",
     "download_stats",
 ]
 

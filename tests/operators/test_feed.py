@@ -6,8 +6,10 @@ import asyncio
 import csv
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,8 @@ import reactivex as rx
 from streamcrawl.core import RUN
 from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.events import Notice
-from streamcrawl.feeds.opened import BUFFER, FULL, OpenFeed
+from streamcrawl.feeds.events import FeedStored
+from streamcrawl.feeds.opened import BUFFER, FULL
 from streamcrawl.operators.feed import Feed, feed
 from streamcrawl.streams.local import LocalRun
 
@@ -205,9 +208,9 @@ def test_it_goes_on_from_a_token(tmp_path: Path, name: str, mode: Literal["overw
         assert [(str(each["a"]), each["b"]) for each in found] == [*kept, ("9", "later")]
 
 
-def _kill(opened: OpenFeed) -> None:
+def _kill(opened: Any) -> None:
     """Close the file as the system does with a process's."""
-    output = opened._output  # pyright: ignore[reportPrivateUsage] # a process that is killed asks nobody
+    output = opened._output  # a process that is killed asks nobody
     assert output is not None
     output.abandon()
 
@@ -302,8 +305,8 @@ def test_half_a_record_is_taken_back_and_written_again_later(tmp_path: Path) -> 
     path = tmp_path / "items.jsonl"
 
     async def work(run: LocalRun) -> None:
-        opened: OpenFeed = feed(path).open(run)
-        output: Any = opened._output  # pyright: ignore[reportPrivateUsage] # no other way to fill a disk half-way
+        opened: Any = feed(path).open(run)
+        output: Any = opened._output  # no other way to fill a disk half-way
         output._file = half = HalfWritten(output._file)
         opened.accept({"a": 1}, ID)
         with pytest.raises(SinkError, match="No space left"):
@@ -422,3 +425,72 @@ def test_a_feed_says_what_it_is(tmp_path: Path) -> None:
             await opened.flush()
 
     in_run(work)
+
+
+def nothing(item: Any) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.xml", "a.jsonl.gz", "{part}.csv", "a.parquet"])
+@pytest.mark.parametrize("store_empty", [True, False])
+def test_a_feed_of_no_items_is_stored_or_not(tmp_path: Path, name: str, store_empty: bool) -> None:
+    told: list[FeedStored] = []
+    sink = feed(tmp_path / name, store_empty=store_empty, item_filter=nothing)
+
+    async def work(run: LocalRun) -> None:
+        run.events.on(FeedStored, told.append)
+        opened = sink.open(run)
+        opened.accept({"a": 1}, ID)
+        await opened.flush()
+        await opened.close()
+        assert run.stats.get("feedexport/success_count/FileFeedStorage", 0) == store_empty
+
+    in_run(work)
+    assert len([*tmp_path.iterdir()]) == len(told) == store_empty
+
+
+def test_what_is_stored_is_told_and_counted(tmp_path: Path) -> None:
+    told: list[FeedStored] = []
+
+    async def work(run: LocalRun) -> None:
+        run.events.on(FeedStored, told.append)
+        whole = feed(tmp_path / "a.jsonl").open(run)
+        parts = feed(tmp_path / "{part}.jsonl", part_items=2).open(run)
+        for n in range(3):
+            whole.accept({"n": n}, ID)
+            waiting: Any = parts.accept({"n": n}, ID)
+            if waiting is not None:
+                await waiting
+        await whole.close()
+        await parts.close()
+        assert run.stats["feedexport/success_count/FileFeedStorage"] == 3
+
+    in_run(work)
+    assert [(Path(each.uri).name, each.part, each.items, each.size) for each in told] == [
+        ("a.jsonl", 0, 3, 24),
+        ("1.jsonl", 1, 2, 16),
+        ("2.jsonl", 2, 1, 8),
+    ]
+
+
+def is_second(item: Any) -> bool:
+    return bool(item["n"] == 2)
+
+
+def test_a_feed_that_is_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "items.sqlite"
+    sink = feed(path, fields={"title": "name", "n": "n"}, format_options={"table": "teas", "key": "n"})
+    items = [{"title": "Tea", "n": 1, "more": 0}, {"title": "Milk", "n": 2}, {"title": "Green tea", "n": 1}]
+    rx.from_iterable(items).pipe(sink, feed(path, item_filter=is_second)).subscribe()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT name, n FROM teas ORDER BY n").fetchall() == [("Green tea", 1), ("Milk", 2)]
+        assert db.execute("SELECT title, n FROM items").fetchall() == [("Milk", 2)]
+    assert sink.format == "sqlite"
+    assert sink.target != feed(path).target
+    rx.of({"n": 1}).pipe(feed(tmp_path / "%(kind)s.db", uri_params={"kind": "tea"})).subscribe()
+    assert (tmp_path / "tea.db").exists()
+
+
+def test_scrapys_names_of_formats() -> None:
+    names = ("jsonlines", "jl", "json", "csv", "xml", "pickle", "marshal")
+    assert [feed("a", format=each).format for each in names] == ["jsonl", "jsonl", *names[2:]]

@@ -127,7 +127,8 @@ def test_a_304_renews_what_is_stored() -> None:
         await ask()
         await asyncio.sleep(61)
         renewed = await ask()
-        assert (renewed.status, renewed.body, renewed.headers["x"], renewed.flags) == (200, b"home", "2", ("cached", "revalidated"))
+        assert (renewed.status, renewed.body, renewed.headers["x"]) == (200, b"home", "2")
+        assert renewed.flags == ("cached", "revalidated")
         assert "if-none-match" not in renewed.request.headers
         await asyncio.sleep(59)
         assert (await ask()).flags == ("cached",)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+import threading
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +21,7 @@ from streamcrawl.core import LEASE, Lease
 from streamcrawl.errors import ConnectError, ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.media.media import OpenMedia
+from streamcrawl.media.room import Room
 from streamcrawl.operators.images import images
 from streamcrawl.testing.site import DemoSite
 
@@ -39,8 +42,10 @@ def test_a_picture_is_stored_and_reported(tmp_path: Path) -> None:
             "status": "downloaded",
             "width": 60,
             "height": 30,
+            "thumbs": {name: f"thumbs/{name}/{named(url)}" for name in ("small", "big")},
         }
     ]
+    assert list(changed["images"][0])[:4] == ["url", "path", "checksum", "status"]
     sizes = {
         str(path.relative_to(tmp_path)): Image.open(BytesIO(path.read_bytes())).size for path in tmp_path.rglob("*.jpg")
     }
@@ -57,20 +62,26 @@ def test_every_failure_is_in_the_report(tmp_path: Path) -> None:
     answers = {
         "/refused": ConnectError("connection refused"),
         "/robots": "robots.txt",
-        "/text": b"no picture",
+        "/text": html("<p>Please log in"),
+        "/empty": b"",
         "/tiny": png(3, 3),
         "/good": png(),
     }
-    urls = [SITE + path for path in ("/refused", "/robots", "/missing", "/text", "/tiny", "/good")]
+    urls = [SITE + path for path in ("/refused", "/robots", "/missing", "/text", "/empty", "/tiny", "/good")]
     changed, run = accepted(images(tmp_path, min_width=10), answers, of({"image_urls": urls}))
     reports = changed["images"]
     assert [report["url"] for report in reports] == urls
-    assert [report["status"] for report in reports] == ["failed"] * 5 + ["downloaded"]
+    assert [report["status"] for report in reports] == ["failed"] * 6 + ["downloaded"]
     errors = [report.get("error", "") for report in reports]
     assert errors[:3] == ["connection refused", "robots.txt", "HTTP status 404"]
-    assert "no picture that can be read" in errors[3]
-    assert errors[4:] == ["3x3 pixels, less than 10x0", ""]
-    assert run.stats["file_status_count/failed"] == 5
+    assert errors[3:] == [
+        "no picture that can be read: of no known format (text/html)",
+        "empty body",
+        "3x3 pixels, less than 10x0",
+        "",
+    ]
+    assert (run.stats["file_status_count/failed"], run.stats["file_count"]) == (6, 1)
+    assert all(body.closed for body in run.bodies)
 
 
 def test_a_store_that_fails_is_in_the_report(tmp_path: Path) -> None:
@@ -158,7 +169,7 @@ def test_an_object_without_the_field_passes_and_that_is_told_once(tmp_path: Path
     changed, _ = accepted(images(tmp_path, urls_field="pics"), {"/a": png()}, work)
     assert changed == [item, item]
     assert (tmp_path / "full" / named(SITE + "/a")).exists()
-    assert told == ["images: items of the class Bare have no field 'images' for their pictures"]
+    assert told == ["images: items of the class Bare have no field 'images' for the reports of their files"]
 
 
 @pytest.mark.parametrize("value", [None, "", [], ()])
@@ -204,6 +215,12 @@ def test_a_folder_that_cannot_be_written_is_named_when_opened(tmp_path: Path) ->
         ({"thumbs": {"..": (1, 1)}}, "the name '..'"),
         ({"thumbs": {"small": (0, 5)}}, r"'small' is \(0, 5\)"),
         ({"thumbs": {"small": (5,)}}, r"'small' is \(5,\)"),
+        ({"format": "gif"}, "format='gif': one of jpeg, png, webp, avif, keep"),
+        ({"thumbs_format": "bmp"}, "thumbs_format='bmp'"),
+        ({"quality": 0}, "quality=0: 1 to 100"),
+        ({"max_pixels": 0}, "max_pixels=0: 1 or more"),
+        ({"decode_memory": 0}, "decode_memory=0"),
+        ({"threads": 0}, "threads=0"),
     ],
 )
 def test_arguments_are_checked_when_built(arguments: dict[str, Any], said: str) -> None:
@@ -228,3 +245,124 @@ def test_pictures_of_the_demo_shop(tmp_path: Path) -> None:
     assert {(report["width"], report["height"]) for report in reports} == {(160, 120)}
     assert len(list((tmp_path / "pictures" / "full").iterdir())) == 5
     assert len(list((tmp_path / "pictures" / "thumbs" / "small").iterdir())) == 5
+
+
+def test_formats_and_where_they_go(tmp_path: Path) -> None:
+    answers = {"/a.png": png(), "/b.gif": encoded("P", 0, "GIF"), "/c.jpg": encoded("RGB", 0, "WEBP"), "/d": png()}
+    urls = [SITE + path for path in answers]
+    sink = images(tmp_path, format="keep", thumbs={"small": (5, 5)})
+    changed, _ = accepted(sink, answers, of({"image_urls": urls}))
+    extensions = [".png", ".gif", ".webp", ".png"]
+    thumbs = [".png", ".png", ".webp", ".png"]
+    for url, extension, thumb, report in zip(urls, extensions, thumbs, changed["images"], strict=True):
+        assert report["path"] == f"full/{named(url, extension)}"
+        assert report["thumbs"] == {"small": f"thumbs/small/{named(url, thumb)}"}
+        assert (tmp_path / report["thumbs"]["small"]).exists()
+    assert (tmp_path / changed["images"][1]["path"]).read_bytes() == answers["/b.gif"]
+
+    again, run = accepted(sink, {}, of({"image_urls": urls}))
+    assert not run.asked
+    assert [report["status"] for report in again["images"]] == ["uptodate"] * 4
+    for new, old in zip(again["images"], changed["images"], strict=True):
+        assert {**new, "status": "downloaded"} == old
+
+
+def test_a_thumbnail_that_is_new_has_the_picture_fetched_again(tmp_path: Path) -> None:
+    item = {"image_urls": [SITE + "/a"]}
+    accepted(images(tmp_path, thumbs={"small": (5, 5)}), {"/a": png()}, of(item))
+    changed, run = accepted(images(tmp_path, thumbs={"small": (5, 5), "big": (9, 9)}), {"/a": png()}, of(item))
+    assert run.asked.total() == 1
+    assert changed["images"][0]["status"] == "downloaded"
+    changed, run = accepted(images(tmp_path, thumbs={"big": (9, 9)}), {}, of(item))
+    assert changed["images"][0]["status"] == "uptodate"
+    assert changed["images"][0]["thumbs"] == {"big": f"thumbs/big/{named(SITE + '/a')}"}
+
+
+def test_paths_of_ones_own(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def file_path(request: Request, response: Response | None, item: Any) -> str:
+        seen.append(response if response is None else response.body)
+        return f"{item['name']}/{request.url.rpartition('/')[2]}.jpg"
+
+    def thumb_path(request: Request, name: str, response: Response | None, item: Any) -> str:
+        return f"{item['name']}/{name}-{request.url.rpartition('/')[2]}.jpg"
+
+    sink = images(tmp_path, thumbs={"s": (5, 5)}, file_path=file_path, thumb_path=thumb_path)
+    item = {"name": "chair", "image_urls": [SITE + "/a"]}
+    changed, _ = accepted(sink, {"/a": png()}, of(item))
+    assert changed["images"][0]["path"] == "chair/a.jpg"
+    assert changed["images"][0]["thumbs"] == {"s": "chair/s-a.jpg"}
+    assert seen == [None, png()], "before it is fetched, and with the response"
+    again, run = accepted(sink, {}, of(item))
+    assert (again["images"][0]["status"], run.asked.total()) == ("uptodate", 0)
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ({"file_path": lambda *_: 1 / 0}, "file_path: ZeroDivisionError: division by zero"),
+        ({"file_path": lambda *_: 5}, "file_path gave 5: a path is needed"),
+        ({"file_path": lambda *_: "../../etc/passwd"}, "is no path within it"),
+        ({"file_path": lambda *_: "a" * 300}, "File name too long"),
+        ({"file_path": lambda *_: None}, "file_path gave None for a response"),
+        ({"thumb_path": lambda *_: None}, "thumb_path gave None: a path is needed"),
+        ({"thumb_path": lambda *_: {}["x"]}, "thumb_path: KeyError: 'x'"),
+        ({"convert_image": lambda image: image.nothing}, "no picture that can be read: .* no attribute 'nothing'"),
+    ],
+)
+def test_what_goes_wrong_in_a_function_of_the_user_is_that_pictures_failure(
+    tmp_path: Path, hook: dict[str, Any], said: str
+) -> None:
+    item = {"image_urls": [SITE + "/a"]}
+    changed, _ = accepted(images(tmp_path, thumbs={"s": (5, 5)}, **hook), {"/a": png()}, of(item))
+    assert changed["images"][0]["status"] == "failed"
+    assert re.search(said, changed["images"][0]["error"])
+
+
+def test_edited_in_a_thread(tmp_path: Path) -> None:
+    threads: set[str] = set()
+
+    def grey(image: Image.Image) -> Image.Image:
+        threads.add(threading.current_thread().name)
+        return image.convert("L")
+
+    sink = images(tmp_path, convert_image=grey)
+    changed, _ = accepted(sink, {"/a": encoded("RGB", (200, 0, 0), "JPEG")}, of({"image_urls": SITE + "/a"}))
+    with Image.open(tmp_path / changed["images"][0]["path"]) as stored:
+        pixel: Any = stored.getpixel((5, 5))
+    assert len(set(pixel)) == 1
+    assert all(name.startswith("images") for name in threads)
+
+
+def test_bodies_are_read_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamcrawl.media.open_images.HELD", 600_000)
+    held: list[int] = []
+
+    class Watched(Room):
+        def give(self, size: int) -> None:
+            held.append(self.used)
+            super().give(size)
+
+    monkeypatch.setattr("streamcrawl.media.open_images.Room", Watched)
+    work = of({"image_urls": [f"{SITE}/{n}" for n in range(12)]})
+    changed, _ = accepted(images(tmp_path), {f"/{n}": png() for n in range(12)}, work)
+    assert [report["status"] for report in changed["images"]] == ["downloaded"] * 12
+    assert len(held) == 12
+    assert max(held) <= 600_000, "two of unknown length at a time"
+
+
+def test_the_sum_of_a_crawl_and_its_stats(tmp_path: Path) -> None:
+    def parse(page: Response) -> Any:
+        yield {"image_urls": [page.urljoin(src) for src in page.css("img::attr(src)").getall()] + [page.urljoin("/no")]}
+
+    with DemoSite() as shop:
+        crawl = Crawl(shop.url + "/product/1").pipe(
+            ops.download(), ops.scrape(parse), ops.images(tmp_path, thumbs={"small": (50, 50)})
+        )
+        first, second = crawl.run(), crawl.run()
+    assert first.balanced
+    assert (first.stats["file_count"], first.stats["file_status_count/downloaded"]) == (2, 2)
+    assert first.stats["file_status_count/failed"] == 1
+    assert second.stats["file_status_count/uptodate"] == 2
+    assert second.stats["file_count"] == 2

@@ -122,7 +122,7 @@ def test_items_of_every_kind_are_checked_as_they_are_left_or_not(model: Any, ite
 
 @pytest.mark.parametrize("model", [Data, Struct])
 def test_objects_that_nobody_checked_when_they_were_made_are_checked(model: Any) -> None:
-    found, letters = validated(model, model(name="a", price="x"), model(name="b", price="3"))  # type: ignore[arg-type]
+    found, letters = validated(model, model(name="a", price="x"), model(name="b", price="3"))
     assert found == [model(name="b", price=3.0)]
     assert letters[0].errors == {"price": "Expected `float`, got `str`"}
     nested = model(name="c", offers=[Offer("a", "x")])  # type: ignore[arg-type]
@@ -258,12 +258,20 @@ def test_dead_letters_into_a_feed(tmp_path: Path, job: bool) -> None:
         assert (again.reason, items, len(bad.read_text().splitlines())) == ("already finished", [], 4)
 
 
+def says_two(letter: Rejected) -> bool:
+    return bool(letter.item["price"] == "two")
+
+
+def of_letter(letter: Rejected) -> Any:
+    return letter.item
+
+
 def test_dead_letters_through_operators_and_to_an_observer(tmp_path: Path) -> None:
     seen: list[str] = []
     subject: Subject[Rejected] = Subject()
     subject.subscribe(lambda letter: seen.append(letter.item["price"]))
     bad = tmp_path / "bad.csv"
-    pipe = [rx.filter(lambda letter: letter.item["price"] == "two"), rx.map(lambda letter: letter.item), ops.feed(bad)]
+    pipe: list[Any] = [rx.filter(says_two), rx.map(of_letter), ops.feed(bad)]
     crawled(ops.validate(Data, dead_letters=pipe), ops.validate(Data, dead_letters=subject))
     assert bad.read_text().splitlines() == ["name,price", "x,two", "x,two"]
     assert seen == []  # the first one has let none pass

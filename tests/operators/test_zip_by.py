@@ -11,6 +11,7 @@ import pytest
 import reactivex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reactivex import Observable
 from reactivex import operators as rx
 
 from streamcrawl import Crawl, Response, Summary
@@ -21,6 +22,14 @@ from streamcrawl.streams.sink import SinkOperator
 from streamcrawl.testing import FakeFetch, links_to, run_virtual
 
 URL = "https://shop.test/"
+
+
+def marked(item: dict[str, Any]) -> dict[str, Any]:
+    return item | {"seen": True}
+
+
+def doubled(item: Any) -> Observable[Any]:
+    return reactivex.of(item, item)
 
 
 def alone(operator: Any, *items: Any) -> list[Any]:
@@ -198,8 +207,8 @@ class KeepIds(SinkOperator):
 def test_a_whole_has_the_identity_of_its_first_part_behind_other_operators_too() -> None:
     directly, behind, twice = Ids(), Ids(), Ids()
     crawled(
-        ops.zip_by("id", "title", "stock"), KeepIds(directly), rx.map(lambda item: item | {"x": 1}), KeepIds(behind),
-        rx.flat_map(lambda item: reactivex.of(item, item)), KeepIds(twice),
+        ops.zip_by("id", "title", "stock"), KeepIds(directly), rx.map(marked), KeepIds(behind),
+        rx.flat_map(doubled), KeepIds(twice),
     )  # fmt: skip
     assert len(set(directly.taken)) == 11
     assert directly.taken == behind.taken
@@ -210,7 +219,7 @@ def test_a_whole_has_the_identity_of_its_first_part_behind_other_operators_too()
 @pytest.mark.parametrize("stop", [3, 7, 14, 20, 24])
 def test_a_job_that_was_stopped_in_between_makes_every_whole_once(tmp_path: Path, stop: int) -> None:
     feed = tmp_path / "books.jsonl"
-    pipe = (ops.zip_by("id", "title", "stock"), rx.map(lambda item: item | {"seen": True}), ops.feed(feed))
+    pipe = (ops.zip_by("id", "title", "stock"), rx.map(marked), ops.feed(feed))
     summary, _, _ = crawled(*pipe, job=tmp_path / "job", limit_pages=stop)
     assert summary.error is None
     assert summary.stats.get("items_incomplete", 0) == 0  # they are not lost: the job goes on

@@ -10,7 +10,7 @@ import pytest
 from reactivex.subject import Subject
 
 from streamcrawl import Drop, Dropped, Failed, Request, Response
-from streamcrawl.core import RUN, Done, Extent, Lease, Run, ScrapeLayer
+from streamcrawl.core import RUN, Done, Extent, Lease, Run, ScrapeLayer, Scraper
 from streamcrawl.errors import CallbackError, ConnectError, HttpError
 from streamcrawl.events import ItemDropped, ItemFailed
 from streamcrawl.streams.local import LocalRun
@@ -47,7 +47,7 @@ class Scraped:
         self.out: list[Any] = []
         self.ids: list[Any] = []
         self.completed = False
-        scraper = calling(callback, errback)
+        scraper: Scraper = calling(callback, errback)
         for layer in reversed(layers):
             scraper = layer(scraper)
         token = RUN.set(self.run)

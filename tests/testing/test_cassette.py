@@ -497,6 +497,18 @@ def test_secrets_of_ones_own(path: Path) -> None:
     assert isinstance(failure(exchange(replaying(path), request.replace(body=b"user=you"))), NotRecorded)
 
 
+def test_an_address_that_is_redirected_to_has_its_secrets_too(path: Path) -> None:
+    site: dict[str, Any] = {
+        "/": page(status=302, headers={"Location": "/in?token=hidden&a=1"}),
+        "/in": page("<h1>In</h1>"),
+    }
+    crawl = Crawl(HOME).pipe(ops.download(fetch=FakeFetch(site)), ops.scrape(urls))
+    run_virtual(with_fetch(crawl, recording(path, redact=("?token",))).collect())
+    assert "hidden" not in path.read_text()
+    (item,) = run_virtual(with_fetch(crawl, replaying(path)).collect())
+    assert item["url"] == f"{HOME}in?token=REDACTED&a=1"
+
+
 def test_scrub_sees_every_text(path: Path) -> None:
     def scrub(text: str) -> str:
         return text.replace("hidden", "***")

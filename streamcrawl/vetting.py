@@ -1,0 +1,58 @@
+"""Requests as people write them: what is meant is made of them, and what cannot be meant is told at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamcrawl.core import Request
+from streamcrawl.headers import Headers
+
+MOVED = {
+    "cookiejar": "Request(cookiejar=…)",
+    "dont_cache": 'Request(cache="no-store")',
+    "dont_merge_cookies": 'Request(skip=("cookies",))',
+    "dont_obey_robotstxt": 'Request(skip=("robots_txt",))',
+    "dont_redirect": "Request(max_redirects=0)",
+    "dont_retry": "Request(max_retries=0)",
+    "download_slot": "Request(slot=…)",
+    "download_timeout": "Request(timeout=…)",
+    "handle_httpstatus_all": 'Request(statuses="any")',
+    "handle_httpstatus_list": "Request(statuses=…)",
+    "max_retry_times": "Request(max_retries=…)",
+    "proxy": "Request(proxy=…)",
+    "referrer_policy": "Request(referrer_policy=…)",
+}
+"""What Scrapy reads in `meta`, and what it is called here."""
+
+
+def vetted(request: Request) -> Request:
+    """The request, with a dict as its headers or text as its body made into what they are to be.
+
+    Raises: TypeError naming the field for what makes no sense.
+    """
+    plain = type(request.headers) is Headers and type(request.body) is bytes and request.method.isupper()
+    if plain and (request.callback is None or callable(request.callback)):
+        return request
+    changes: dict[str, Any] = {}
+    headers: Any = request.headers
+    if isinstance(headers, dict):
+        changes["headers"] = Headers(request.headers)
+    elif not isinstance(headers, Headers):
+        raise TypeError(f"headers={headers!r}: a dict, or Headers")
+    body: Any = request.body
+    if isinstance(body, str):
+        changes["body"] = body.encode()
+    elif not isinstance(body, bytes | bytearray):
+        raise TypeError(f"body={body!r}: bytes or text")
+    if not request.method.isupper():
+        changes["method"] = request.method.upper()
+    for name in ("callback", "errback"):
+        function = getattr(request, name)
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}={function!r}: a function, such as self.parse_item")
+    return request.replace(**changes)
+
+
+def moved_keys(request: Request) -> list[str]:
+    """Keys of `meta` that do something in Scrapy, and nothing here."""
+    return [key for key in request.meta if key in MOVED]

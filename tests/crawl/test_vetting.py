@@ -1,0 +1,89 @@
+"""Requests as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streamcrawl import Crawl, Request, Response
+from streamcrawl import operators as ops
+from streamcrawl.events import Notice
+from streamcrawl.testing import FakeFetch, run_virtual
+from streamcrawl.vetting import vetted
+
+BARE = ops.default_layers(robots_txt=None)
+URL = "http://a.test/"
+
+
+def made(**fields: Any) -> Request:
+    return Request(URL, **fields)
+
+
+def test_what_is_meant() -> None:
+    request = vetted(made(headers={"A": "b", "n": 1}, body="text", method="post"))
+    assert (request.headers.pairs(), request.body, request.method) == ((("A", "b"), ("n", "1")), b"text", "POST")
+    fine = Request(URL)
+    assert vetted(fine) is fine
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"headers": 5}, "headers=5: a dict, or Headers"),
+        ({"body": 5}, "body=5: bytes or text"),
+        ({"callback": "parse_item"}, "callback='parse_item': a function, such as self.parse_item"),
+        ({"callback": len, "errback": 5, "headers": {}}, "errback=5: a function"),
+    ],
+)
+def test_what_cannot_be_meant(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        vetted(made(**fields))
+
+
+def crawled(start: Any, *links: Any) -> tuple[Any, FakeFetch, list[str]]:
+    def parse(page: Response) -> Iterator[Any]:
+        if page.url == URL:
+            yield from links
+
+    fetch = FakeFetch({"/": "", "/1": ""})
+    told: list[str] = []
+
+    async def main() -> Any:
+        run = Crawl(start).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(parse)).start()
+        run.events.on(Notice, lambda notice: told.append(notice.text))
+        return await run
+
+    return run_virtual(main), fetch, told
+
+
+def test_links_with_a_dict_as_headers_are_fetched() -> None:
+    link = made(headers={"X-Mine": "1"}).replace(url=URL + "1")
+    summary, fetch, _ = crawled(URL, link)
+    assert summary.pages == 2
+    assert fetch.log[1][1].headers["x-mine"] == "1"
+
+
+def test_what_makes_no_sense_is_told_counted_and_loses_nothing_else() -> None:
+    wrong = made(callback="parse_item").replace(url=URL + "1")
+    summary, _, told = crawled(URL, wrong, Request("/relative"), Request(URL + "1"))
+    assert summary.pages == 2
+    assert summary.counts.dropped == {"invalid request": 1, "invalid URL": 1}
+    mistake = "callback='parse_item': a function, such as self.parse_item"
+    assert told == [
+        f"the callback for {URL} yielded {URL}1, which is not asked for: {mistake}",
+        f"the callback for {URL} yielded '/relative', which is no absolute URL: page.follow(…) makes one of it",
+    ]
+    assert summary.balanced
+
+
+def test_a_start_that_makes_no_sense_fails() -> None:
+    wrong = made(body=5)
+    summary, fetch, _ = crawled([wrong, URL + "1"])
+    assert (summary.counts.failed, summary.pages, len(fetch.log)) == (1, 1, 1)
+
+
+def test_keys_of_meta_that_do_something_in_scrapy_are_told() -> None:
+    _, _, told = crawled(Request(URL, meta={"proxy": "http://127.0.0.1:9", "mine": 1}))
+    assert told == ["meta['proxy'] does nothing here, write Request(proxy=…)"]
