@@ -53,7 +53,7 @@ def images(
     min_width: int = 0,
     min_height: int = 0,
     max_pixels: int = 64_000_000,
-    decode_memory: int = 48 * MIB,
+    decode_memory: int = 72 * MIB,
     threads: int | None = None,
     urls_field: str = "image_urls",
     result_field: str = "images",

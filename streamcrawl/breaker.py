@@ -36,7 +36,7 @@ class CircuitBreaker:
     """When a host counts as out of order, and for how long it is left alone.
 
     Args:
-        failures: In a row, after which the host rests; 1 or more.
+        failures: Of requests that are no repeats, in a row, after which the host rests; 1 or more.
         rest: Seconds of rest n in a row, n from 1.
         rests: In a row without an answer in between, after which the host is given up; 1 or more.
         given_up: Seconds for which the requests for it then fail at once; 0 or more.
@@ -145,7 +145,10 @@ class Standings:
         if self._breaker is None:
             return
         if self._breaker.on(outcome) and not is_wanted(outcome):
-            self._failed(host, self._noted(host), self._breaker)
+            noted = self._noted(host)
+            # Repeats fail more often than others, and come last, one after the other: that says nothing of the host.
+            if not request.attempt or noted.rests:
+                self._failed(host, noted, self._breaker)
         elif found is not None and isinstance(outcome, Response):
             self._answered(host, found)
 

@@ -30,6 +30,13 @@ def encoded(mode: str, colour: Any, kind: str = "PNG", size: tuple[int, int] = (
     return out.getvalue()
 
 
+def gradient(size: tuple[int, int]) -> Image.Image:
+    """From black at the top to white."""
+    untyped: Any = Image.linear_gradient("L")  # annotations of resize name numpy
+    made: Image.Image = untyped.resize(size)
+    return made
+
+
 def named(url: str, extension: str = ".jpg") -> str:
     return hashlib.sha1(url.encode()).hexdigest() + extension
 
@@ -75,7 +82,7 @@ class Fetching(LocalRun):
         self.most = max(self.most, self.at_once)
         await self.gate.wait()
         self.at_once -= 1
-        answer = self.answers.get(request.url.removeprefix(SITE), 404)
+        answer: Any = self.answers.get(request.url.removeprefix(SITE), 404)
         if callable(answer):
             answer = answer(request)
         if isinstance(answer, Exception):
@@ -86,11 +93,7 @@ class Fetching(LocalRun):
             return Response(request.url, answer, request=request)
         if isinstance(answer, Response):
             return answer.replace(request=request)
-        body = Body(answer) if isinstance(answer, list) else answer
-        if not request.stream:
-            return Response(request.url, body=body, request=request)
-        if isinstance(body, bytes):
-            body = Body([body])
+        body = answer if isinstance(answer, Body) else Body([answer] if isinstance(answer, bytes) else answer)
         self.bodies.append(body)
         return Response(request.url, request=request, stream=body)
 

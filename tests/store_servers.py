@@ -7,7 +7,7 @@ import logging
 import threading
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -67,7 +67,7 @@ class S3:
 
 
 @contextmanager
-def s3_server(*buckets: str) -> Iterator[S3]:
+def s3_server(*buckets: str) -> Generator[S3]:
     server = S3()
     for bucket in buckets:
         server.client.create_bucket(Bucket=bucket)
@@ -104,7 +104,7 @@ class Gcs:
 
 
 @contextmanager
-def gcs_server(bucket: str) -> Iterator[Gcs]:
+def gcs_server(bucket: str) -> Generator[Gcs]:
     server = Gcs(bucket)
     try:
         yield server
@@ -151,7 +151,7 @@ class Ftp:
 
 
 @contextmanager
-def ftp_server(folder: Path, *, certificate: Path | None = None) -> Iterator[Ftp]:
+def ftp_server(folder: Path, *, certificate: Path | None = None) -> Generator[Ftp]:
     server = Ftp(folder, certificate=certificate)
     try:
         yield server

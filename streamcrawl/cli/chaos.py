@@ -316,8 +316,9 @@ def _comparable(given: str, crawl: Crawl[Any], folder: Path, feeds: list[str]) -
 
 def _written(operator: Any) -> str | None:
     """The path or URI that a sink of the project writes to."""
-    for name in ("uri", "path", "store"):
-        value = getattr(operator, name, None)
+    store = getattr(getattr(operator, "options", None), "store", None)
+    for owner, name in ((operator, "uri"), (operator, "path"), (operator, "store"), (store, "uri")):
+        value = getattr(owner, name, None)
         if isinstance(value, (str, os.PathLike)):
             return os.fspath(value)
     return None

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from streamcrawl.cli.exits import WrongUsage
 
 if TYPE_CHECKING:
-    from streamcrawl.media.gallery import Entry
-    from streamcrawl.storage.store import Place, Store
+    from streamcrawl.storage.store import Place
 
 HELP = "write a page of the pictures and files in a store"
 DESCRIPTION = """\
@@ -62,7 +61,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if folder is not None and not folder.is_dir():
         raise WrongUsage(f"{arguments.store}: no such folder")
     output = Path(arguments.output or (folder / "gallery.html" if folder is not None else "gallery.html"))
-    text, shown, total = asyncio.run(_made(arguments, place, folder, output))
+    up = None if folder is None else Path(os.path.relpath(folder.absolute(), output.absolute().parent)).as_posix()
+    title = arguments.title or (folder.absolute().name if folder is not None else place.name)
+    text, shown, total = asyncio.run(_made(place, title, up, limit=arguments.limit, embed=arguments.embed))
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -71,32 +72,20 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _made(arguments: argparse.Namespace, place: Place, folder: Path | None, output: Path) -> tuple[str, int, int]:
-    """(the page, how many files it shows, how many there are)."""
-    from streamcrawl.media.gallery import entries, page
+async def _made(place: Place, title: str, up: str | None, *, limit: int, embed: bool) -> tuple[str, int, int]:
+    """(the page, how many files it shows, how many there are). `up`: from the page to the folder, if it is one."""
+    from streamcrawl.media.gallery import embedded, entries, page, relative
 
     store = place.look()
     try:
         found = await entries(store)
-        shown = found[: arguments.limit]
-        links, pictures = await _linked(arguments, store, shown, folder, output)
+        shown = found[:limit]
+        pictured = [entry for entry in shown if entry.thumb]
+        if up is None or embed:
+            pictures = await embedded(store, pictured)
+        else:
+            pictures = {entry.path: relative(entry.thumb, up) for entry in pictured}
+        links = {entry.path: store.url(entry.path) if up is None else relative(entry.path, up) for entry in shown}
     finally:
         await store.close()
-    title = arguments.title or (folder.absolute().name if folder is not None else place.name)
     return page(title, shown, len(found), links, pictures), len(shown), len(found)
-
-
-async def _linked(
-    arguments: argparse.Namespace, store: Store, shown: list[Entry], folder: Path | None, output: Path
-) -> tuple[dict[str, str], dict[str, str]]:
-    """By path: where each file is, and the picture that stands for it."""
-    from streamcrawl.media.gallery import embedded, relative
-
-    with_picture = [entry for entry in shown if entry.thumb]
-    if folder is None:
-        return {entry.path: store.url(entry.path) for entry in shown}, await embedded(store, with_picture)
-    up = Path(os.path.relpath(folder.absolute(), output.absolute().parent)).as_posix()
-    links = {entry.path: relative(entry.path, up) for entry in shown}
-    if arguments.embed:
-        return links, await embedded(store, with_picture)
-    return links, {entry.path: relative(entry.thumb, up) for entry in with_picture}

@@ -16,9 +16,9 @@ from streamcrawl.errors import ItemRefused
 from streamcrawl.feeds.formats import FeedFormat, Notice, Settings, allow
 from streamcrawl.feeds.values import blame, builtins, named, plain, values_of
 
-ROWS = 65_536
+ROWS = 32_768
 """Rows of a group at most."""
-GROUP = 16 * 1024 * 1024
+GROUP = 8 * 1024 * 1024
 """Bytes of records in a group at most: what is held while columns are made."""
 
 _DATE, _TIME, _DATETIME, _DECIMAL, _DELTA = range(1, 6)

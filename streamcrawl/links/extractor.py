@@ -188,7 +188,7 @@ class _Values:
         self._join = response.joining()
         self._strip = strip
         self._process = process_value
-        self._base = response.urljoin("") if process_value is not None else ""
+        self._base = _base_of(response) if process_value is not None else ""
         self._invalid = self._not_followed = 0
 
     def url_of(self, value: str) -> str | None:
@@ -229,6 +229,13 @@ class _Values:
             for name, count in (("links/invalid", self._invalid), ("links/not_followed", self._not_followed)):
                 if count:
                     run.stats[name] = run.stats.get(name, 0) + count
+
+
+def _base_of(response: Response) -> str:
+    try:
+        return response.urljoin("")
+    except InvalidURL:
+        return response.url  # such as data:, which nothing can be joined with
 
 
 def _tests(make: Callable[[Any], Test], allowed: tuple[Any, ...], denied: tuple[Any, ...]) -> tuple[Test, ...]:

@@ -1,10 +1,10 @@
-"""A store as one page of HTML: what was collected, where it came from. It has no script and loads nothing from elsewhere."""
+"""A store as one page of HTML: what was collected, where it came from. No script, and nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import PurePosixPath
@@ -16,14 +16,7 @@ from streamcrawl.media.index import FOLDER, records
 from streamcrawl.media.pictures import EXTENSIONS, BadPictureError, Wanted, convert
 from streamcrawl.storage.store import Stat, Store, StoreError
 
-PICTURES = frozenset((*EXTENSIONS.values(), ".jpeg", ".jpe", ".tiff")) - {
-    ".tif",
-    ".tiff",
-    ".pcx",
-    ".ppm",
-    ".qoi",
-    ".jp2",
-}
+PICTURES = frozenset((".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".webp"))
 """Extensions of what browsers show."""
 OPEN = frozenset({"http", "https", "ftp"})
 """Schemes of sources that the page links to."""
@@ -60,9 +53,12 @@ async def entries(store: Store) -> list[Entry]:
     return sorted(shown, key=lambda entry: (-entry.moment, entry.path))
 
 
-def _thumbs_of(record: Mapping[str, Any]) -> Iterable[str]:
-    thumbs = record.get("thumbs")
-    return [str(each) for each in thumbs.values()] if isinstance(thumbs, dict) else ()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - JSON
+def _thumbs_of(record: Mapping[str, Any]) -> list[str]:
+    thumbs: Any = record.get("thumbs")
+    if not isinstance(thumbs, dict):
+        return []
+    paths: dict[Any, Any] = thumbs
+    return [str(path) for path in paths.values()]
 
 
 def _entry(path: str, stat: Stat, record: Mapping[str, Any], files: Mapping[str, Stat]) -> Entry:
@@ -228,7 +224,8 @@ figure { margin: 0; border: 1px solid var(--line); border-radius: 12px; overflow
   text-decoration: none; }
 .picture img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .kind { font-size: 1.5rem; font-weight: 650; letter-spacing: .04em; color: var(--soft); }
-figcaption { padding: .65rem .8rem .75rem; display: grid; gap: .25rem; border-top: 1px solid var(--line); min-width: 0; }
+figcaption { padding: .65rem .8rem .75rem; display: grid; gap: .25rem; min-width: 0;
+  border-top: 1px solid var(--line); }
 .source { color: inherit; text-decoration: none; display: grid; min-width: 0; }
 .source > *, span.source { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .source b { font-weight: 600; } .source i { font-size: .87em; }
@@ -242,7 +239,8 @@ PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src * data: file:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src * data: file:; style-src 'unsafe-inline'">
 <meta name="referrer" content="no-referrer">
 <title>{title}</title>
 <style>

@@ -213,8 +213,8 @@ def _cost(image: Image, *, turned: bool, kept: bool) -> int:
     """Bytes that decoding it takes at most, roughly: the picture, its copies on the way, the decoder's own."""
     pixels, pixel = image.width * image.height, BYTES.get(image.mode, 4)
     size = float(pixel * (2 if turned else 1))
-    if image.mode != "RGB":
-        size += 4 if kept or image.mode == "RGBA" or not image.has_transparency_data else 8
+    if image.mode != "RGB" and (kept or image.mode != "RGBA"):
+        size += 4
     if image.format in ("WEBP", "AVIF", "JPEG2000"):
         size += 8
     if image.info.get("progressive"):

@@ -9,12 +9,14 @@ import re
 import shutil
 import socket
 from contextlib import suppress
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from streamcrawl.storage.paths import local_path
 from streamcrawl.storage.store import Meta, Place, Stat, StoreError
+from streamcrawl.storage.threaded import Block
 
 PARTS = ".parts"
 """Where files are while they are written, in the store itself: renaming works within one file system."""
@@ -49,7 +51,7 @@ class Folder:
             ) from error
         self._sweep(now)
 
-    def put(self, path: str, data: bytes | bytearray, meta: Meta) -> None:
+    def put(self, path: str, data: Block, meta: Meta) -> None:
         temporary, target = self._temporary(), self._root / path
         try:
             self._write(temporary, data)
@@ -58,7 +60,7 @@ class Folder:
             temporary.unlink(missing_ok=True)
             raise
 
-    def _write(self, temporary: Path, data: bytes | bytearray) -> None:
+    def _write(self, temporary: Path, data: Block) -> None:
         try:
             temporary.write_bytes(data)
         except FileNotFoundError:  # another run on the same folder took it away when it ended
@@ -129,8 +131,8 @@ class _Growing:
         self._target = target
         self._file: BinaryIO = temporary.open("wb", buffering=0)
 
-    def write(self, block: bytes | bytearray) -> None:
-        view = memoryview(block)
+    def write(self, part: Block) -> None:
+        view = memoryview(part)
         while view:
             view = view[self._file.write(view) :]
 
@@ -185,5 +187,5 @@ def _left_over(path: Path, now: float) -> bool:
     return now - path.stat().st_mtime > OLD
 
 
-def _digest(file: BinaryIO, digest: str) -> str:
+def _digest(file: BufferedReader, digest: str) -> str:
     return hashlib.file_digest(file, lambda: hashlib.new(digest, usedforsecurity=False)).hexdigest()

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from streamcrawl.storage.objects import shown
 from streamcrawl.storage.store import Meta, Place, Stat
+from streamcrawl.storage.threaded import Block
 
 CHUNK = 64 * 1024
 FOLDERS = 10_000
@@ -68,7 +69,7 @@ class FtpStore:
         with self._connection() as ftp:
             self._make(ftp, self._root)
 
-    def put(self, path: str, data: bytes | bytearray, meta: Meta) -> None:
+    def put(self, path: str, data: Block, meta: Meta) -> None:
         with self._connection() as ftp:
             temporary, target = self._beside(ftp, path)
             try:
@@ -248,8 +249,8 @@ class _Growing:
         self._target = target
         self._answered = False
 
-    def write(self, block: bytes | bytearray) -> None:
-        self._data.sendall(block)
+    def write(self, part: Block) -> None:
+        self._data.sendall(part)
 
     def commit(self) -> None:
         if isinstance(self._data, ssl.SSLSocket):

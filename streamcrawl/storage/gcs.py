@@ -7,12 +7,13 @@ from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from secrets import token_hex
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from streamcrawl.storage.remote import Remote
 from streamcrawl.storage.s3 import CHECKSUM, key_of
 from streamcrawl.storage.store import Meta, Place, Stat
+from streamcrawl.storage.threaded import Block
 
 HEADERS = {
     "cache-control": "cacheControl",
@@ -54,7 +55,7 @@ class Gcs(Remote):
             if "forbidden" not in str(error).lower():  # who may write need not be allowed to list
                 raise
 
-    def put(self, path: str, data: bytes | bytearray, meta: Meta) -> None:
+    def put(self, path: str, data: Block, meta: Meta) -> None:
         told = self._resource(path, meta)
         kind = told.get("contentType", "application/octet-stream")
         mark = token_hex(16)
@@ -143,13 +144,13 @@ class _Resumable:
         self._fs = fs
         self._location = location
         self._sent = 0
-        self._last: bytes | bytearray | None = None
+        self._last: bytes | None = None
         """The piece that came last: the very last one says how long the object is."""
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, part: Block) -> None:
         if self._last is not None:
             self._send(self._last, "*")
-        self._last = block
+        self._last = bytes(part)
 
     def commit(self) -> None:
         last = self._last or b""
@@ -159,11 +160,11 @@ class _Resumable:
         from fsspec.asyn import sync  # type: ignore[import-untyped] # pyright: ignore
 
         # Once: the answer to it is 499, which is no success, and what is not ended is forgotten after a week anyway.
-        once: Any = type(self._fs)._request.__wrapped__
+        once = getattr(cast("Any", type(self._fs))._request, "__wrapped__")  # noqa: B009 - it is set by a decorator
         with suppress(Exception):
             sync(self._fs.loop, once, self._fs, "DELETE", self._location)
 
-    def _send(self, block: bytes | bytearray, total: str) -> None:
+    def _send(self, block: bytes, total: str) -> None:
         data = memoryview(block)
         while True:
             end = self._sent + len(data)

@@ -98,6 +98,7 @@ class Objects:
         if local_path(uri) is None:
             with self._told(uri):
                 self._find(uri)[0].check()
+                _look_into(uri, self._options)
 
     def put(self, path: Path, uri: str) -> None:
         """Store the file at `path` as `uri`, instead of what is there."""
@@ -174,6 +175,8 @@ class Objects:
     @contextmanager
     def _told(self, uri: str, what: str = "cannot be written") -> Generator[None]:
         """Errors of the block as the sink's; a connection that may be broken is not used again."""
+        from streamcrawl.storage.store import reason
+
         try:
             yield
         except ObjectLost:
@@ -183,10 +186,10 @@ class Objects:
             if again:
                 self.close()
             scheme = uri.partition(":")[0].lower()
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            why = reason(error)
             if isinstance(error, ImportError) and scheme in EXTRAS:
                 why = f"it needs: pip install streamcrawl[{EXTRAS[scheme]}]"
-            raise ObjectLost(f"{shown(uri)} {what}: {' '.join(str(why).split())}", again=again) from error
+            raise ObjectLost(f"{shown(uri)} {what}: {why}", again=again) from error
 
 
 class ObjectUpload:
@@ -241,6 +244,20 @@ def _put_here(path: Path, target: Path) -> None:
         raise
 
 
+def _look_into(uri: str, options: dict[str, Any]) -> None:
+    """Of object stores that have no check of their own: see that the bucket is there."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower() in WHOLE - {"gcs", "gs", "memory", "s3", "s3a"}:
+        _file_system(scheme.lower(), options).ls(rest.partition("/")[0], detail=False)
+
+
+def _file_system(scheme: str, options: dict[str, Any]) -> Any:
+    """The one that is in use: fsspec keeps them."""
+    import fsspec  # type: ignore[import-untyped] # pyright: ignore # it has no annotations
+
+    return fsspec.filesystem(scheme, **options)  # pyright: ignore[reportUnknownMemberType]
+
+
 def _forget_uploads(uri: str, options: dict[str, Any]) -> None:
     """Of a run that was killed: nobody sees the parts, but they are paid for."""
     scheme, _, rest = uri.partition("://")
@@ -248,9 +265,7 @@ def _forget_uploads(uri: str, options: dict[str, Any]) -> None:
         return
     bucket, _, key = rest.partition("/")
     with suppress(Exception):  # who may not ask, or a store that has no such thing
-        import fsspec  # type: ignore[import-untyped] # pyright: ignore # it has no annotations
-
-        files: Any = fsspec.filesystem("s3", **options)  # pyright: ignore[reportUnknownMemberType] # the one in use
+        files = _file_system("s3", options)
         for upload in files.list_multipart_uploads(bucket):
             if upload["Key"] == key:
                 files.abort_mpu(bucket, key, upload["UploadId"])

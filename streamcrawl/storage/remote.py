@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from streamcrawl.storage.objects import WHOLE
 from streamcrawl.storage.store import Meta, Place, Stat
-from streamcrawl.storage.threaded import Upload
+from streamcrawl.storage.threaded import Block, Upload
 
 _numbers = count(1)
 
@@ -18,7 +18,7 @@ _numbers = count(1)
 class Remote:
     """Files below a place of one of fsspec's file systems."""
 
-    part = 8 * 1024 * 1024
+    part = 5 * 1024 * 1024
     at_once = 16
 
     def __init__(self, place: Place) -> None:
@@ -32,7 +32,7 @@ class Remote:
     def check(self) -> None:
         """Nothing is asked of stores of which nothing is known."""
 
-    def put(self, path: str, data: bytes | bytearray, meta: Meta) -> None:
+    def put(self, path: str, data: Block, meta: Meta) -> None:
         target = self._at(path)
         if self._is_whole:
             self._fs.pipe_file(target, bytes(data))
@@ -107,8 +107,8 @@ class _Growing:
         self._temporary = target if is_whole else _temporary(target)
         self._file = fs.open(self._temporary, "wb", block_size=part)
 
-    def write(self, block: bytes | bytearray) -> None:
-        self._file.write(bytes(block))
+    def write(self, part: Block) -> None:
+        self._file.write(bytes(part))
 
     def commit(self) -> None:
         self._file.close()

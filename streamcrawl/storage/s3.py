@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from io import BytesIO
+from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any
 from urllib.parse import quote
 
 from streamcrawl.storage.remote import Remote
 from streamcrawl.storage.store import Meta, Place, Stat
+from streamcrawl.storage.threaded import Block
 
 HEADERS = {
     "cache-control": "CacheControl",
@@ -54,8 +55,8 @@ class S3(Remote):
             if "denied" not in str(error).lower():  # who may write need not be allowed to list
                 raise
 
-    def put(self, path: str, data: bytes | bytearray, meta: Meta) -> None:
-        self._call("put_object", Key=self._key(path), Body=BytesIO(data), **self._told(meta))
+    def put(self, path: str, data: Block, meta: Meta) -> None:
+        self._call("put_object", Key=self._key(path), Body=View(data), **self._told(meta))
 
     def begin(self, path: str, meta: Meta) -> _Multipart:
         return _Multipart(self, self._key(path), self._told(meta))
@@ -110,9 +111,9 @@ class _Multipart:
         self._id: str = store._call("create_multipart_upload", Key=key, **options)["UploadId"]  # pyright: ignore[reportPrivateUsage] - of the same module
         self._parts: list[dict[str, Any]] = []
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, part: Block) -> None:
         number = len(self._parts) + 1
-        done = self._call("upload_part", PartNumber=number, Body=BytesIO(block))
+        done = self._call("upload_part", PartNumber=number, Body=View(part))
         self._parts.append({"PartNumber": number, "ETag": done["ETag"]})
 
     def commit(self) -> None:
@@ -124,6 +125,34 @@ class _Multipart:
 
     def _call(self, method: str, **options: Any) -> dict[str, Any]:
         return self._store._call(method, Key=self._key, UploadId=self._id, **options)  # pyright: ignore[reportPrivateUsage] - of the same module
+
+
+class View(RawIOBase):
+    """Bytes as a file, without a copy of them."""
+
+    def __init__(self, data: Block) -> None:
+        super().__init__()
+        self._data = memoryview(data)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        piece = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        self._at = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: len(self._data)}[whence] + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 def key_of(prefix: str, path: str) -> str:

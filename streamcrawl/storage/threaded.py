@@ -8,11 +8,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from streamcrawl.storage.store import Chunks, Meta, Stat, StoreError, reason
 
 T = TypeVar("T")
+
+Block: TypeAlias = bytes | bytearray | memoryview
 
 SINGLE = frozenset(
     {errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY}
@@ -23,7 +25,9 @@ SINGLE = frozenset(
 class Upload(Protocol):
     """A file on its way in pieces. Its methods block."""
 
-    def write(self, block: bytes | bytearray) -> None: ...
+    def write(self, part: Block) -> None:
+        """What is to be kept of it beyond this is copied: its memory is used again."""
+        ...
 
     def commit(self) -> None:
         """All is written: from now on readers see it."""
@@ -51,7 +55,7 @@ class Blocking(Protocol):
         """See that it takes files, as far as that can be seen."""
         ...
 
-    def put(self, path: str, data: bytes | bytearray, meta: Meta) -> None: ...
+    def put(self, path: str, data: Block, meta: Meta) -> None: ...
 
     def begin(self, path: str, meta: Meta) -> Upload: ...
 
@@ -92,34 +96,31 @@ class Threaded:
             if not isinstance(data, AsyncIterable):
                 await self._do("cannot write", path, lambda: self._files.put(path, data, meta))
                 return
-            blocks = in_blocks(data, self._files.part)
-            first = await anext(blocks, b"")
-            second = await anext(blocks, None) if len(first) >= self._files.part else None
+            parts = in_parts(data, self._files.part)
+            first = await anext(parts, b"")
+            second = await anext(parts, None) if len(first) >= self._files.part else None
             if second is None:
                 await self._do("cannot write", path, lambda: self._files.put(path, first, meta))
             else:
-                await self._put_blocks(path, meta, first, second, blocks)
+                await self._put_parts(path, meta, first, second, parts)
 
-    async def _put_blocks(
-        self, path: str, meta: Meta, first: bytearray | bytes, second: bytearray, blocks: AsyncIterator[bytearray]
-    ) -> None:
+    async def _put_parts(self, path: str, meta: Meta, first: Block, second: Block, parts: AsyncIterator[Block]) -> None:
         upload = await self._do("cannot write", path, lambda: self._files.begin(path, meta))
         writing = self._writing(path, upload, first)
         try:
             await writing
             writing = self._writing(path, upload, second)
-            del first, second
-            async for block in blocks:  # the next one is read while this one is written
+            async for part in parts:  # the next one is read while this one is written
                 await writing
-                writing = self._writing(path, upload, block)
+                writing = self._writing(path, upload, part)
             await writing
             await self._do("cannot write", path, upload.commit)
         except BaseException:
             await asyncio.shield(self._aborted(path, upload, writing))
             raise
 
-    def _writing(self, path: str, upload: Upload, block: bytes | bytearray) -> asyncio.Future[None]:
-        return asyncio.ensure_future(self._do("cannot write", path, lambda: upload.write(block)))
+    def _writing(self, path: str, upload: Upload, part: Block) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._do("cannot write", path, lambda: upload.write(part)))
 
     async def _aborted(self, path: str, upload: Upload, writing: asyncio.Future[None]) -> None:
         await asyncio.wait([writing])
@@ -190,6 +191,27 @@ class Threaded:
 
     def __repr__(self) -> str:
         return f"<Store {self._name}>"
+
+
+async def in_parts(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[memoryview]:
+    """The same bytes in parts of exactly `size`, but for the last one.
+
+    There are two buffers, used in turn: a part stays as it is while the next one is read.
+    """
+    spare, buffer, filled = bytearray(), bytearray(size), 0
+    async for chunk in chunks:
+        begin = 0
+        while len(chunk) - begin >= size - filled:
+            end = begin + size - filled
+            buffer[filled:] = memoryview(chunk)[begin:end]
+            begin, filled = end, 0
+            spare, buffer = buffer, spare or bytearray(size)
+            yield memoryview(spare)
+        rest = len(chunk) - begin
+        buffer[filled : filled + rest] = memoryview(chunk)[begin:]
+        filled += rest
+    if filled:
+        yield memoryview(buffer)[:filled]
 
 
 async def in_blocks(chunks: AsyncIterable[bytes], size: int) -> AsyncIterator[Any]:

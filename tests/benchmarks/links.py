@@ -149,8 +149,8 @@ def compared(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[list[str], s
     links = sum(map(len, ours["found"].values()))
     different = sum(odd.scrapy is not None for odd in ODDITIES)
     return wrong, (
-        f"{links} links on {len(ours['found'])} pages of the manual: the same, and so are their texts. {written} are written "
-        f"otherwise (http://a.test and http://a.test/), {left_out} of Scrapy's is left out for its extension.\n"
+        f"{links} links on {len(ours['found'])} pages of the manual: the same, and so are their texts.\n"
+        f"{written} are written otherwise (http://a.test and http://a.test/), {left_out} left out for the extension.\n"
         f"{len(ODDITIES)} odd pages: {different} differ as expected."
     )
 

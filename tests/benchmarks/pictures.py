@@ -15,12 +15,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from late import EVERY, Late
 from pages import scrapy_python
 from PIL import Image
 
@@ -84,11 +86,17 @@ def served(paths: list[Path]) -> Iterator[str]:
 def run(name: str, python: str, url: str, pages: int, store: Path) -> dict[str, Any]:
     """One crawl in its own process. Raises: RuntimeError with what it said if it fails."""
     command = [python, str(HERE / CONTENDERS[name]), url, str(pages), str(store)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if done.returncode != 0:
-        raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    late = Late()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        while process.poll() is None:  # what a process that does nothing else sees of the machine
+            late.ring()
+            time.sleep(EVERY)
+        told, errors = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"{name} ended with {process.returncode}:\n{errors}")
+    result: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return {**result, "idle": late.longest}
 
 
 def check(name: str, store: Path, count: int) -> None:
@@ -102,8 +110,9 @@ def check(name: str, store: Path, count: int) -> None:
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
     """The results as a Markdown table."""
     lines = [
-        "| | pictures/s (min–max) | × scrapy | CPU ms/picture | peak RSS MB (largest) | loop blocked, ms: longest (median) |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | pictures/s (min–max) | × scrapy | CPU ms/picture | peak RSS MB (largest)"
+        " | loop late ms (largest) | idle process late ms |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     speed = {name: [each["pictures"] / each["seconds"] for each in runs] for name, runs in results.items()}
     for name, runs in results.items():
@@ -114,9 +123,10 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
         cpu = median(1000 * each["cpu"] / each["pictures"] for each in runs)
         peaks = [each["peak_rss"] / 1e6 for each in runs]
         late = [each["blocked"] * 1000 for each in runs]
+        idle = [each["idle"] * 1000 for each in runs]
         lines.append(
             f"| {name} | {rates} | {ratio} | {cpu:.1f} | {median(peaks):.0f} ({max(peaks):.0f})"
-            f" | {max(late):.0f} ({median(late):.0f}) |"
+            f" | {median(late):.0f} ({max(late):.0f}) | {median(idle):.0f} ({max(idle):.0f}) |"
         )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The site of `pictures.py`: a line of JSON with paths on standard input, its URL on standard output. `PICTURES-A-PAGE`"""
+"""The site of `pictures.py`: takes a line of JSON with paths, and prints its URL. `PICTURES-A-PAGE`"""
 
 from __future__ import annotations
 

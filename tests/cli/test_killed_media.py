@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from media_made import gradient
 from PIL import Image
 
 from streamcrawl.testing.site import Answer, Arrival, Reply, serve
@@ -47,7 +48,7 @@ crawl = Crawl("{site}/page/0", concurrency=4).pipe(
 def picture(number: int, kind: str) -> bytes:
     out = BytesIO()
     size = (100 + number * 7, 400)
-    Image.linear_gradient("L").resize(size).convert("RGB").save(out, kind)
+    gradient(size).convert("RGB").save(out, kind)
     return out.getvalue()
 
 

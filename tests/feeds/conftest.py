@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ import s3fs.core  # type: ignore[import-untyped] # pyright: ignore[reportMissing
 import trustme
 
 from feeds.servers import FtpServer, GcsServer, S3Server, SftpServer
+
+
+@pytest.fixture(autouse=True)
+def spools_here(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a feed could not store stays in the temporary folder: in that of the tests."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("spools")))
 
 
 @pytest.fixture(scope="session")

@@ -246,6 +246,12 @@ def test_process_value_comes_before_the_choice() -> None:
     assert urls('<a href="/old">', process_value=renamed, allow="new") == ["/new"]
 
 
+def test_process_value_on_a_page_that_nothing_can_be_joined_with() -> None:
+    page = html('<a href="/x"><a href="http://b.test/y">', url="data:text/html,x")
+    links = LinkExtractor(process_value=str.lower).extract_links(page)
+    assert [link.url for link in links] == ["http://b.test/y"]
+
+
 def test_what_process_value_gives_is_a_str_or_none() -> None:
     with pytest.raises(TypeError, match=r"process_value gave 15 for 'http://a\.test/x'"):
         urls('<a href="/x">', process_value=len)

@@ -28,8 +28,8 @@ from streamcrawl.media.media import OpenMedia
 from streamcrawl.media.open_files import extension
 from streamcrawl.operators.files import files
 from streamcrawl.storage.store import Chunks, Meta, Place, Stat, StoreError
-from streamcrawl.testing import run_virtual
-from streamcrawl.testing.site import Answer, serve
+from streamcrawl.testing import check_sink, run_virtual
+from streamcrawl.testing.site import Answer, Arrival, serve
 
 DAY = 86_400
 PDF = b"%PDF-1.7 \x00 a file"
@@ -105,7 +105,7 @@ def test_a_field_may_hold_one_url_as_text(tmp_path: Path, value: Any, urls: list
 
 @pytest.mark.parametrize("value", [5, b"http://a.example", {"a": 1}])
 def test_a_field_that_holds_no_urls(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ItemRefused, match="files: field 'file_urls' holds .*: URLs are needed"):
+    with pytest.raises(ItemRefused, match=r"files: field 'file_urls' holds .*: URLs are needed"):
         accepted(files(tmp_path), {}, of({"file_urls": value}))
 
 
@@ -212,7 +212,11 @@ def test_the_same_url_with_another_body_is_another_file(tmp_path: Path) -> None:
         return request.body.decode() + ".pdf"
 
     sink = files(tmp_path, get_media_requests=requests, file_path=path)
-    changed, run = accepted(sink, {"/render": lambda request: b"rendered " + request.body}, of({"any": "item"}))
+
+    def rendered(request: Request) -> bytes:
+        return b"rendered " + request.body
+
+    changed, run = accepted(sink, {"/render": rendered}, of({"any": "item"}))
     assert stored(tmp_path) == {"one.pdf": b"rendered one", "two.pdf": b"rendered two"}
     assert [report["path"] for report in changed["files"]] == ["one.pdf", "two.pdf"]
     assert run.asked.total() == 2
@@ -245,7 +249,9 @@ def test_what_was_downloaded_may_be_changed_or_refused(tmp_path: Path) -> None:
             return Response(response.url, body=gzip.decompress(await response.read()), request=response.request)
         if response.request.url.endswith("secret"):
             raise Drop("not for us")
-        return {}["missing"] if response.request.url.endswith("bug") else None  # type: ignore[return-value]
+        if response.request.url.endswith("bug"):
+            raise KeyError("missing")
+        return None
 
     urls = [SITE + path for path in ("/a.gz", "/secret", "/bug", "/plain")]
     answers = {"/a.gz": gzip.compress(PDF), "/secret": PDF, "/bug": PDF, "/plain": PDF}
@@ -346,8 +352,12 @@ def test_redirects_are_followed_and_told(tmp_path: Path) -> None:
 
 def test_files_go_through_the_layers_of_the_crawl(tmp_path: Path) -> None:
     robots = {"/robots.txt": Answer("User-agent: *\nDisallow: /file", headers={"Content-Type": "text/plain"})}
-    flaky = iter((Answer(status=503), Answer(PDF)))
-    routes = {**robots, "/file": lambda arrival: next(flaky)}
+    answers = [Answer(status=503), Answer(PDF)]
+
+    def flaky(arrival: Arrival) -> Answer:
+        return answers.pop(0)
+
+    routes = {**robots, "/file": flaky}
     retry = ops.retry(wait=lambda repeat, random: 0.0)
     ((item,), site, _) = crawled(ops.files(tmp_path), routes, *ops.default_layers(retry=retry))
     assert item["files"][0]["error"] == "robots.txt"
@@ -402,17 +412,19 @@ def test_what_breaks_off_in_the_middle_is_fetched_again(tmp_path: Path) -> None:
         Body([b"short"], FetchTimeout("nothing came")),
         Body([PDF]),
     ]
-    answers = {"/a.pdf": lambda request: bodies.pop(0)}
+
+    def next_body(request: Request) -> Body:
+        return bodies.pop(0)
 
     async def main() -> None:
-        run = Fetching(answers)
+        run = Fetching({"/a.pdf": next_body})
         opened = files(tmp_path).open(run)
         changed = await opened.accept(ITEM, ID)
         assert changed["files"][0]["status"] == "downloaded"
         bodies.extend(Body(big(), TruncatedBody("too short")) for _ in range(5))
         changed = await opened.accept({"file_urls": [SITE + "/a.pdf?again"]}, ID)
         assert changed["files"][0].get("error") == "HTTP status 404"
-        run.answers["/b"] = answers["/a.pdf"]
+        run.answers["/b"] = next_body
         changed = await opened.accept({"file_urls": [SITE + "/b"]}, ID)
         assert changed["files"][0]["error"] == "too short"
         assert len(bodies) == 2, "three times"
@@ -535,6 +547,12 @@ def test_no_credentials_are_shown() -> None:
     assert sink.name == "files(ftp://host.example/a)"
     assert "hidden" not in repr(sink)
     assert isinstance(files(Place("x")).options.store, Place)
+
+
+def test_it_keeps_the_contract_of_sinks(tmp_path: Path) -> None:
+    items = [{"n": n, "file_urls": [f"https://shop.example/{n}"] * (n % 2)} for n in range(6)]
+    report = check_sink(files(tmp_path), items=items, at_once=True)
+    assert report.came["replaced"] == report.offered > 0
 
 
 # -- the index --------------------------------------------------------------------------------------------------------

@@ -298,24 +298,37 @@ def test_paths_of_ones_own(tmp_path: Path) -> None:
     assert (again["images"][0]["status"], run.asked.total()) == ("uptodate", 0)
 
 
+def gives(value: Any) -> Any:
+    """A function that gives this, or raises it."""
+
+    def function(*arguments: Any) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return function
+
+
 @pytest.mark.parametrize(
-    ("hook", "said"),
+    ("hook", "value", "said"),
     [
-        ({"file_path": lambda *_: 1 / 0}, "file_path: ZeroDivisionError: division by zero"),
-        ({"file_path": lambda *_: 5}, "file_path gave 5: a path is needed"),
-        ({"file_path": lambda *_: "../../etc/passwd"}, "is no path within it"),
-        ({"file_path": lambda *_: "a" * 300}, "File name too long"),
-        ({"file_path": lambda *_: None}, "file_path gave None for a response"),
-        ({"thumb_path": lambda *_: None}, "thumb_path gave None: a path is needed"),
-        ({"thumb_path": lambda *_: {}["x"]}, "thumb_path: KeyError: 'x'"),
-        ({"convert_image": lambda image: image.nothing}, "no picture that can be read: .* no attribute 'nothing'"),
+        ("file_path", ZeroDivisionError("division by zero"), "file_path: ZeroDivisionError: division by zero"),
+        ("file_path", 5, "file_path gave 5: a path is needed"),
+        ("file_path", "../../etc/passwd", "is no path within it"),
+        ("file_path", "a" * 300, "File name too long"),
+        ("file_path", None, "file_path gave None for a response"),
+        ("thumb_path", None, "thumb_path gave None: a path is needed"),
+        ("thumb_path", KeyError("x"), "thumb_path: KeyError: 'x'"),
+        ("convert_image", AttributeError("no attribute"), "no picture that can be read: no attribute"),
+        ("convert_image", None, "no picture that can be read: .*None"),
     ],
 )
 def test_what_goes_wrong_in_a_function_of_the_user_is_that_pictures_failure(
-    tmp_path: Path, hook: dict[str, Any], said: str
+    tmp_path: Path, hook: str, value: Any, said: str
 ) -> None:
     item = {"image_urls": [SITE + "/a"]}
-    changed, _ = accepted(images(tmp_path, thumbs={"s": (5, 5)}, **hook), {"/a": png()}, of(item))
+    options: dict[str, Any] = {hook: gives(value)}
+    changed, _ = accepted(images(tmp_path, thumbs={"s": (5, 5)}, **options), {"/a": png()}, of(item))
     assert changed["images"][0]["status"] == "failed"
     assert re.search(said, changed["images"][0]["error"])
 

@@ -137,7 +137,7 @@ def test_a_name_that_cannot_be_is_that_files_fault_alone(place: Place) -> None:
     async def work() -> None:
         store = place.open()
         for data in (b"x", pieces()):
-            with pytest.raises(StoreError, match="cannot write a{200}") as caught:
+            with pytest.raises(StoreError, match=r"cannot write a{200}") as caught:
                 await store.put("a" * 1500, data)
             assert caught.value.single
         assert await store.list() == {}
@@ -228,7 +228,7 @@ def test_a_server_that_dies_on_s3(monkeypatch: pytest.MonkeyPatch, large: bool) 
             await store.put("a", b"x")
             if not large:
                 server.stop()
-            with pytest.raises(StoreError, match="cannot write b: .*(connect|Connection)") as caught:
+            with pytest.raises(StoreError, match=r"cannot write b: .*(connect|Connection)") as caught:
                 await store.put("b", pieces(then=server.stop) if large else b"x")
             assert not caught.value.single
             await store.close()
@@ -256,14 +256,15 @@ def test_acl_and_header_fields_on_gcs(gcs: Gcs, acl: str, monkeypatch: pytest.Mo
     import gcsfs  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 
     asked: list[str | None] = []
-    real: Any = gcsfs.GCSFileSystem._request
+    kind: Any = gcsfs.GCSFileSystem
+    real: Any = kind._request
 
     async def request(self: Any, method: str, path: str, *args: Any, **options: Any) -> Any:
         if method == "POST":
             asked.append(options.get("predefinedAcl"))
         return await real(self, method, path, *args, **options)
 
-    monkeypatch.setattr(gcsfs.GCSFileSystem, "_request", request)
+    monkeypatch.setattr(kind, "_request", request)
 
     async def work() -> None:
         headers = {"Cache-Control": "max-age=60", "x-goog-meta-by": "us"}

@@ -211,7 +211,9 @@ def test_a_scheme_that_nobody_knows() -> None:
 def test_a_scheme_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Own:
         part, at_once = MIB, 1
-        kept: dict[str, bytes] = {}
+
+        def __init__(self) -> None:
+            self.kept: dict[str, bytes] = {}
 
         def check(self) -> None: ...
         def put(self, path: str, data: bytes, meta: Meta) -> None:

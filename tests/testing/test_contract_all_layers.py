@@ -158,7 +158,7 @@ LAYERS: dict[str, Callable[[], Layer]] = {
 NO_LAYERS = {
     *("at_most_once", "batch", "depth", "download", "feed", "http_error", "images", "map_async", "offload", "on_item"),
     *("changed", "referer", "scrape", "sqlite", "strict"),
-    *("pipeline", "validate", "zip_by"),
+    *("files", "pipeline", "validate", "zip_by"),
     *("copied_fields", "scope_links", "start_mark", "url_length"),
 }
 """Operators that are no layers of `download`."""
