@@ -110,8 +110,10 @@ def check(name: str, store: Path, count: int) -> None:
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
     """The results as a Markdown table."""
     lines = [
-        "| | pictures/s (min–max) | × scrapy | CPU ms/picture | peak RSS MB (largest)"
-        " | loop late ms (largest) | idle process late ms |",
+        (
+            "| | pictures/s (min–max) | × scrapy | CPU ms/picture | peak RSS MB (largest)"
+            " | loop late ms (largest) | idle process late ms |"
+        ),
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     speed = {name: [each["pictures"] / each["seconds"] for each in runs] for name, runs in results.items()}
