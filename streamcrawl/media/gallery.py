@@ -54,11 +54,8 @@ async def entries(store: Store) -> list[Entry]:
 
 
 def _thumbs_of(record: Mapping[str, Any]) -> list[str]:
-    thumbs: Any = record.get("thumbs")
-    if not isinstance(thumbs, dict):
-        return []
-    paths: dict[Any, Any] = thumbs
-    return [str(path) for path in paths.values()]
+    values: Any = getattr(record.get("thumbs"), "values", None)
+    return [str(path) for path in values()] if callable(values) else []
 
 
 def _entry(path: str, stat: Stat, record: Mapping[str, Any], files: Mapping[str, Stat]) -> Entry:

@@ -108,7 +108,7 @@ def pipe(seed: int) -> list[Any]:
     ]
     random.shuffle(middle)
     middle = middle[: random.randrange(len(middle) + 1)]
-    parts = {"part_items": random.choice((5, 40))} if random.random() < 0.7 else {"part_seconds": 3.0}
+    parts: Any = {"part_items": random.choice((5, 40))} if random.random() < 0.7 else {"part_seconds": 3.0}
     kind = random.choice(("jsonl", "json", "csv"))
     in_parts = ops.feed(f"parts-{{part:03}}.{kind}", fields=("page", "k", "part"), **parts)
     for feed in (ops.feed("a.jsonl"), ops.feed("b.csv", fields=("page", "k", "part")), in_parts):
