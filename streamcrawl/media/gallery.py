@@ -55,7 +55,7 @@ async def entries(store: Store) -> list[Entry]:
 
 def _thumbs_of(record: Mapping[str, Any]) -> list[str]:
     values: Any = getattr(record.get("thumbs"), "values", None)
-    return [str(path) for path in values()] if callable(values) else []
+    return [] if values is None else [str(path) for path in values()]
 
 
 def _entry(path: str, stat: Stat, record: Mapping[str, Any], files: Mapping[str, Stat]) -> Entry:
