@@ -171,7 +171,14 @@ def _json_array(path: Path, ignore: frozenset[str]) -> Iterator[str]:
 
 
 def _csv_rows(path: Path, ignore: frozenset[str]) -> Iterator[str]:
-    csv.field_size_limit(2**31 - 1)
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield from _csv_rows_of(path, ignore)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv_rows_of(path: Path, ignore: frozenset[str]) -> Iterator[str]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
         rows = csv.reader(lines)
         try:

@@ -11,10 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-import boto3  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import parquet  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
+from store_servers import s3_server
 
 from streamcrawl.testing.site import Arrival, Reply, serve
 
@@ -55,14 +54,8 @@ def pages(arrival: Arrival) -> Reply:
 
 @pytest.fixture
 def store() -> Iterator[tuple[str, Any]]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = cast("Any", boto3).client("s3", endpoint_url=url, aws_access_key_id="key", aws_secret_access_key="secret")
-    client.create_bucket(Bucket="pages")
-    yield url, client
-    server.stop()
+    with s3_server("pages") as server:
+        yield server.url, server.client
 
 
 def test_every_item_once(store: tuple[str, Any], begin: Begin, write: Write, folder: Path) -> None:

@@ -6,11 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import boto3  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 import pytest
-from moto.server import ThreadedMotoServer
+from store_servers import s3_server
 
 from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
@@ -206,16 +205,9 @@ OPTIONS: dict[str, Any] = {"key": "key", "secret": "secret"}
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    OPTIONS["endpoint_url"] = f"http://{host}:{port}"
-    client = cast("Any", boto3).client(
-        "s3", endpoint_url=OPTIONS["endpoint_url"], aws_access_key_id="key", aws_secret_access_key="secret"
-    )
-    client.create_bucket(Bucket="pages")
-    yield client
-    server.stop()
+    with s3_server("pages") as server:
+        OPTIONS["endpoint_url"] = server.url
+        yield server.client
 
 
 def keys(client: Any, prefix: str) -> dict[str, list[Any]]:
