@@ -18,6 +18,7 @@ IGNORED = frozenset({"noscript", "script"})
 
 _ESCAPED = re.compile(r"[#&+]|%(?![0-9A-Fa-f]{2})")
 """What is escaped in the state: the URL's parser has escaped the rest of what has to be."""
+_BEFORE_CONTENT = frozenset(b"\"'= \t\n\f\r")
 
 
 def ajax_crawl(*, max_size: int = 32_768, times: int = 20, priority: int = 2) -> NamedLayer:
@@ -55,9 +56,7 @@ def ajax_crawl(*, max_size: int = 32_768, times: int = 20, priority: int = 2) ->
     def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
         if not isinstance(outcome, Response) or outcome.status != 200 or outcome.stream is not None:
             return outcome
-        # The cheap test first: this runs for every page.
-        body, most = outcome.body, 4 * max_size
-        if body.find(b"ragment", 0, most) < 0 and body.find(b"RAGMENT", 0, most) < 0:
+        if not _may_offer(outcome.body, 4 * max_size):
             return outcome
         if not _may_be_asked(outcome.request) or not is_html(outcome) or not _offers_snapshot(outcome.text[:max_size]):
             return outcome
@@ -77,6 +76,16 @@ def _may_be_asked(request: Request) -> bool:
         and request.max_redirects != 0
         and scheme_of(request.url) in WEB_SCHEMES
     )
+
+
+def _may_offer(body: bytes, most: int) -> bool:
+    """Whether it may be worth a look. This runs for every page: the cheapest test first, a content of "!" alone."""
+    at = body.find(b"!", 0, most)
+    while at >= 0:
+        if at and body[at - 1] in _BEFORE_CONTENT:
+            return body.find(b"ragment", 0, most) >= 0 or body.find(b"RAGMENT", 0, most) >= 0
+        at = body.find(b"!", at + 1, most)
+    return False
 
 
 def _offers_snapshot(text: str) -> bool:

@@ -176,9 +176,10 @@ class Events(Observable[Event]):
 
     def wants(self, kind: type) -> bool:
         """Whether anybody would hear an event of this kind."""
-        return (
-            bool(self._all) or bool(self._by_kind.get(kind)) or (self._parent is not None and self._parent.wants(kind))
-        )
+        if self._all or self._by_kind.get(kind):  # the hot path asks this for every link
+            return True
+        parent = self._parent
+        return parent is not None and (bool(parent._all) or bool(parent._by_kind.get(kind)) or parent.wants(kind))
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed."""

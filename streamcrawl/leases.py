@@ -221,25 +221,26 @@ class Extent:
         self.number = 0
         """Which of the outputs made of this item: 0, or what `further` made of it."""
         self.holds = 0
-        self._root = self
+        self._root: Extent | None = None
+        """Of which item this is a further output; no circle of its own, which would keep the page in memory."""
         self._arrived: dict[int, int] | None = None
 
     def further(self, place: int, nth: int) -> Extent:
         """The extent of output `nth`, from 1, that an operator at `place` made of this item."""
         made = Extent(self.leases, self.ordinal)
         made.number = _mixed(self.number, place, nth)
-        made._root = self._root
+        made._root = self._root or self
         return made
 
     def hold(self) -> None:
-        root = self._root
+        root = self._root or self
         if not root.holds and not root.members:
             for lease in root.leases:
                 lease.holds += 1
         root.holds += 1
 
     def release(self) -> None:
-        root = self._root
+        root = self._root or self
         root.holds -= 1
         if root.holds:
             return
@@ -254,7 +255,7 @@ class Extent:
 
     def spoil(self) -> None:
         """The item is not going to be safe: it does not count as finished, and its pages are not settled."""
-        root = self._root
+        root = self._root or self
         root.spoiled = True
         for member in root.members:
             member.spoil()
@@ -276,4 +277,4 @@ class Extent:
     @property
     def of_many(self) -> bool:
         """Whether it is that of a gathered list, or of what an operator made of one."""
-        return bool(self._root.members)
+        return bool((self._root or self).members)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,9 @@ class OpenDbmStore:
 
     async def put(self, key: bytes, entry: Entry) -> None:
         await self._batches.ask(Call("put", key, self._run.now(), entry))
+
+    def put_soon(self, key: bytes, entry: Entry, failed: Callable[[Exception], None]) -> bool:
+        return self._batches.soon(Call("put", key, self._run.now(), entry), failed)
 
     async def delete(self, key: bytes) -> None:
         await self._batches.ask(Call("delete", key, self._run.now(), None))

@@ -34,7 +34,7 @@ class Limits:
 class Exchange:
     """One run of the layer: the requests that are under way, with what is stored for them."""
 
-    __slots__ = ("_absent", "_limits", "_policy", "_refreshing", "_run", "_store", "_told", "_under_way")
+    __slots__ = ("_absent", "_limits", "_policy", "_put_soon", "_refreshing", "_run", "_store", "_told", "_under_way")
 
     def __init__(self, run: Run, policy: CachePolicy, store: OpenCacheStore, limits: Limits) -> None:
         self._run = run
@@ -42,6 +42,9 @@ class Exchange:
         self._store = store
         self._absent: Callable[[bytes], bool] | None = getattr(store, "absent", None)
         """Tells at once what is not there, if the store can: most pages of a first crawl are not."""
+        self._put_soon: Callable[[bytes, Entry, Callable[[Exception], None]], bool] | None = getattr(
+            store, "put_soon", None
+        )
         self._limits = limits
         self._under_way: dict[Lease, Asked] = {}
         self._refreshing: set[bytes] = set()
@@ -107,8 +110,14 @@ class Exchange:
         fill = self._kept(settled.fill, outcome)
         if settled.stat in ("firsthand", "invalidate"):
             self._count("uncacheable" if fill is None else "store")
-        if fill is None and settled.put is None and not settled.forget:
-            return outcome
+        if settled.put is None and not settled.forget:
+            if fill is None:
+                return outcome
+            if self._put_soon is not None and isinstance(outcome, Response) and outcome.stream is None:
+                # No page waits for its copy.
+                fill = fill.replace(body=outcome.body)
+                if self._put_soon(asked.key, fill, self._unwritten):
+                    return outcome
         return self._stored(settled, fill, asked.key, cast(Response, outcome))
 
     def _kept(self, fill: Entry | None, outcome: Outcome) -> Entry | None:
@@ -178,7 +187,10 @@ class Exchange:
         try:
             await self._store.put(key, entry)
         except Exception as error:
-            self._tell("written", error)
+            self._unwritten(error)
+
+    def _unwritten(self, error: Exception) -> None:
+        self._tell("written", error)
 
     async def _delete(self, key: bytes) -> None:
         try:

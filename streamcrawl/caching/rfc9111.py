@@ -18,12 +18,14 @@ from streamcrawl.caching.rfc9111_conditions import (
     with_validators,
 )
 from streamcrawl.caching.rfc9111_fields import (
+    HOP_BY_HOP,
     Directives,
     directives,
     fits,
     format_date,
     kept_fields,
     seconds,
+    unkept,
     updated_fields,
     vary_of,
 )
@@ -108,6 +110,8 @@ class Rfc9111:
 
     def find(self, request: Request, entries: Sequence[Entry], now: float) -> Found:
         """Source: RFC 9111 §4, §5.2.1 (what a request may say)."""
+        if not entries and request.cache == "default" and "cache-control" not in request.headers:
+            return Send(request, None)  # most pages of a first crawl
         stored = next((each for each in entries if fits(each.vary, request.headers, each.headers)), None)
         asks = directives(request.headers)
         only = request.cache == "only-if-cached"
@@ -191,9 +195,11 @@ class Rfc9111:
         came = response.headers
         if "date" not in came:
             came = came.add("Date", format_date(now))
-        kept = kept_fields(came)
+        gone = unkept(came, directives(came))
+        kept = kept_fields(came, gone)
         entry = entry_of(request, response, now, kept, vary)
-        return entry if self._stores(entry, came if len(kept) == len(came.pairs()) else Headers(kept)) else None
+        # What only the connection's fields are missing from says the same of storing.
+        return entry if self._stores(entry, came if gone is HOP_BY_HOP else Headers(kept)) else None
 
     def _renewed(self, stored: Entry, asked: Asked, response: Response, now: float) -> Settled:
         """Source: RFC 9111 §4.3.4."""
@@ -247,6 +253,8 @@ class Rfc9111:
 def _key(request: Request, url: str) -> bytes:
     """A page by its URL, within its cookie jar, and as one who has logged in gets it. Source: RFC 9111 §2, §4.1."""
     headers = request.headers
+    if not request.fingerprint_headers and request.cookiejar is None and "authorization" not in headers:
+        return digest(f"http_cache\n{without_fragment(url)}")
     chosen = [f"{name}:{headers.get(name, '')}" for name in sorted(map(str.lower, request.fingerprint_headers))]
     if request.cookiejar is not None:
         chosen.append(f"\x00cookiejar {request.cookiejar}")

@@ -142,6 +142,8 @@ def vary_of(headers: Headers, request: Headers) -> Vary | None:
 
     Source: RFC 9110 §12.5.5, RFC 9111 §4.1.
     """
+    if "vary" not in headers:
+        return ()
     varying = {name for line in headers.getall("vary") for name in names(line)}
     if "*" in varying:
         return None
@@ -197,7 +199,7 @@ def _favourite(accepted: str) -> str | None:
     return liked[0][1] if len(liked) == 1 or liked[0][0] > liked[1][0] else None
 
 
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     (
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
@@ -205,18 +207,34 @@ _HOP_BY_HOP = frozenset(
 )
 
 
-def kept_fields(headers: Headers) -> list[tuple[str, str]]:
-    """The fields of a response that are stored: not those of the connection, and none that `no-cache="…"` names.
+def unkept(headers: Headers, says: Directives) -> frozenset[str]:
+    """The lower-case names of a response's fields that are not stored: those of the connection, and what it names.
 
-    Source: RFC 9110 §7.6.1 (Connection), RFC 9111 §3.1, §5.2.2.4. Warnings about freshness went with RFC 7234.
+    Args:
+        says: Its Cache-Control, whose `no-cache="…"` names fields.
+
+    Source: RFC 9110 §7.6.1 (Connection), RFC 9111 §3.1, §5.2.2.4.
     """
-    gone = {name for line in headers.getall("connection") for name in names(line)} | _HOP_BY_HOP
-    gone.update(names(directives(headers).get("no-cache") or ""))
-    return [
-        pair
-        for pair in headers.pairs()
-        if (name := pair[0].lower()) not in gone and not (name == "warning" and pair[1].lstrip().startswith("1"))
-    ]
+    connection, named = headers.get("connection"), says.get("no-cache")
+    if not named and (connection is None or connection.lower() in ("keep-alive", "close")):
+        return HOP_BY_HOP
+    return HOP_BY_HOP.union(names(connection or ""), names(named or ""))
+
+
+def kept_fields(headers: Headers, gone: frozenset[str] | None = None) -> tuple[tuple[str, str], ...]:
+    """The fields of a response that are stored: all but those of `unkept`, unless other names are given.
+
+    Warnings about freshness went with RFC 7234.
+    """
+    if gone is None:
+        gone = unkept(headers, directives(headers))
+    return tuple(
+        [
+            pair
+            for pair in headers.pairs()
+            if (name := pair[0].lower()) not in gone and not (name == "warning" and pair[1].lstrip().startswith("1"))
+        ]
+    )
 
 
 _OF_THE_BODY = frozenset(("content-encoding", "content-length", "content-md5", "content-range", "etag"))

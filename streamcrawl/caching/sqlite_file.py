@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
 from streamcrawl.caching.packing import Compression, Packed, pack
 from streamcrawl.caching.store import VARIANTS
-from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
+from streamcrawl.caching.stored import MANY, TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
 
 T = TypeVar("T")
 
@@ -124,8 +125,10 @@ class SqliteFile:
             with told(self._path), transaction(self._db):
                 self._note_uses()
                 self._sweep(calls[-1].now)
-                for call in calls:
-                    self._do(call)
+                for several in _together(calls):
+                    if len(several) == 1 or not self._put_all(several):
+                        for call in several:
+                            self._do(call)
         except CacheStoreError as error:
             self._be_patient(not _busy(error.__cause__))
             for call in calls:
@@ -219,6 +222,39 @@ class SqliteFile:
             for begin in range(0, len(view), LARGE):
                 blob.write(view[begin : begin + LARGE])
 
+    def _put_all(self, calls: list[Call]) -> bool:
+        """Put entries of different keys with few statements: at each the loop's thread waits. False: not possible."""
+        packed = [cast(Packed, call.packed) for call in calls]
+        if any(len(each.body) >= LARGE for each in packed) or not self._has_room(sum(each.size for each in packed)):
+            return False
+        marks = ",".join("?" * len(calls))
+        rows = self._db.execute(
+            f"SELECT id, key, variant FROM entries WHERE key IN ({marks}) ORDER BY id DESC",  # noqa: S608 - question marks
+            [call.key for call in calls],
+        ).fetchall()
+        if rows:
+            variants = {call.key: each.variant for call, each in zip(calls, packed, strict=True)}
+            others = Counter(key for _, key, variant in rows if variant != variants[key])
+            if any(number >= VARIANTS for number in others.values()):
+                return False
+            self._remove([id for id, key, variant in rows if variant == variants[key]])
+        (last,) = self._db.execute("SELECT max(id) FROM entries").fetchone()
+        ids = range((last or 0) + 1, (last or 0) + 1 + len(calls))
+        heads: list[object] = []
+        bodies: list[object] = []
+        for id, call, each in zip(ids, calls, packed, strict=True):
+            heads += (id, call.key, each.variant, each.stored, call.now, each.size)
+            bodies += (id, each.head, each.body)
+        self._db.execute(f"INSERT INTO entries VALUES {','.join(['(?,?,?,?,?,?)'] * len(calls))}", heads)  # noqa: S608
+        self._db.execute(f"INSERT INTO bodies VALUES {','.join(['(?,?,?)'] * len(calls))}", bodies)  # noqa: S608
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so many bytes fit in without anything going for them."""
+        if self._max_size is None:
+            return True
+        return self._pages() + size * 21 // 20 // self._page + 4 * MANY <= self._max_size // self._page
+
     def _made_room(self, size: int) -> bool:
         """Whether so many bytes may come in; what was unused the longest has gone for them."""
         if size > LARGEST:
@@ -311,6 +347,23 @@ class SqliteFile:
 
     def __repr__(self) -> str:
         return f"<SqliteFile {self._path}>"
+
+
+def _together(calls: list[Call]) -> Iterator[list[Call]]:
+    """The calls in their order: those that put entries of different keys together, others alone."""
+    several: list[Call] = []
+    keys: set[bytes] = set()
+    for call in calls:
+        if several and (call.packed is None or call.key in keys):
+            yield several
+            several, keys = [], set()
+        several.append(call)
+        keys.add(call.key)
+        if call.packed is None:
+            yield several
+            several, keys = [], set()
+    if several:
+        yield several
 
 
 @contextmanager

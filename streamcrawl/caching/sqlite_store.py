@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,16 @@ class OpenSqliteStore:
 
     async def put(self, key: bytes, entry: Entry) -> None:
         """The file has it when this returns."""
+        self._is_there(key)
+        await self._batches.ask(Call("put", key, self._run.now(), entry))
+
+    def put_soon(self, key: bytes, entry: Entry, failed: Callable[[Exception], None]) -> bool:
+        self._is_there(key)
+        return self._batches.soon(Call("put", key, self._run.now(), entry), failed)
+
+    def _is_there(self, key: bytes) -> None:
         if self._file.keys is not None:
             self._file.keys.add(short(key))
-        await self._batches.ask(Call("put", key, self._run.now(), entry))
 
     async def delete(self, key: bytes) -> None:
         await self._batches.ask(Call("delete", key, self._run.now(), None))

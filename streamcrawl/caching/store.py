@@ -25,6 +25,11 @@ class OpenCacheStore(Protocol):
     """A store in one run. Its functions are called from many tasks at once; each of them is atomic.
 
     A key is 16 bytes or more; all that is known of it is that it is the same for the same page.
+
+    A store may have two functions more, which are plain ones: `absent(key) -> bool`, whether there is nothing under a
+    key as far as is known without looking; and `put_soon(key, entry, failed) -> bool`, which is `put` without waiting:
+    whoever gets later sees the entry, `failed` is called on the loop with an error, and `close` waits for it. It gives
+    False if too much waits already: `put` is awaited then.
     """
 
     async def get(self, key: bytes) -> list[Entry]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from streamcrawl.caching.entry import CorruptEntry, Entry
 from streamcrawl.caching.packing import Packed, unpack
@@ -31,6 +31,10 @@ MANY = 128
 """Calls that are worked off together, at most."""
 BATCH = 8 * 1024 * 1024
 """Bytes of body that are worked off together, unless one entry alone has more."""
+GATHER = 0.05
+"""Seconds for which entries that nobody waits for are gathered."""
+ENOUGH = 32
+"""Of them are worth a batch at once: a thread that is woken for each page costs more than what it does."""
 
 
 class CacheStoreError(StreamcrawlError):
@@ -126,7 +130,7 @@ class Oldest(Generic[Name]):
 class Call:
     """One thing that is asked of a store, and what came of it."""
 
-    __slots__ = ("entry", "error", "key", "now", "packed", "reply", "result", "what")
+    __slots__ = ("entry", "error", "failed", "key", "now", "packed", "reply", "result", "what")
 
     def __init__(self, what: Literal["get", "put", "delete"], key: bytes, now: float, entry: Entry | None) -> None:
         self.what = what
@@ -136,7 +140,10 @@ class Call:
         self.packed: Packed | None = None
         self.result: Any = None
         self.error: Exception | None = None
-        self.reply: asyncio.Future[Any]
+        self.reply: asyncio.Future[Any] | None = None
+        """Somebody waits for it."""
+        self.failed: Callable[[Exception], None] | None = None
+        """Nobody waits; this is called with its error."""
 
     @property
     def weight(self) -> int:
@@ -145,7 +152,7 @@ class Call:
 
 
 class Batches:
-    """One thread that works off calls. What is asked while it works is gathered, and handed to it together.
+    """One thread that works off calls in their order. What comes while it works is gathered, and handed to it together.
 
     Args:
         label: The store, for error messages.
@@ -153,7 +160,20 @@ class Batches:
         done: Called on the loop after each batch.
     """
 
-    __slots__ = ("_busy", "_closed", "_done", "_idle", "_label", "_loop", "_thread", "_waiting", "_work")
+    __slots__ = (
+        "_asked",
+        "_busy",
+        "_closed",
+        "_done",
+        "_idle",
+        "_label",
+        "_loop",
+        "_soon",
+        "_thread",
+        "_timer",
+        "_waiting",
+        "_work",
+    )
 
     def __init__(
         self,
@@ -169,6 +189,11 @@ class Batches:
         self._work = work
         self._done = done
         self._waiting: list[Call] = []
+        self._asked = 0
+        """How many of those somebody waits for."""
+        self._soon = 0
+        """Bytes of body in hand that nobody waits for."""
+        self._timer: asyncio.TimerHandle | None = None
         self._busy = False
         self._closed = False
         self._idle: asyncio.Event = asyncio.Event()
@@ -176,16 +201,42 @@ class Batches:
 
     def ask(self, call: Call) -> asyncio.Future[Any]:
         """Its result, when the batch that it is in is done. Raises (later): its error."""
-        call.reply = self._loop.create_future()
+        reply = call.reply = self._loop.create_future()
         if self._closed:
-            call.reply.set_exception(CacheStoreError(f"{self._label}: it is closed"))
-            return call.reply
+            reply.set_exception(CacheStoreError(f"{self._label}: it is closed"))
+            return reply
         self._waiting.append(call)
+        self._asked += 1
+        self._idle.clear()
+        if not self._busy:
+            self._begin(self._loop.call_soon)  # what is asked in the same turn of the loop goes with it
+        return reply
+
+    def soon(self, call: Call, failed: Callable[[Exception], None]) -> bool:
+        """Have it done without waiting for it; whoever asks later sees it. False if too much is in hand for that."""
+        if self._closed or (self._soon and self._soon + call.weight > BATCH):
+            return False
+        call.failed = failed
+        self._waiting.append(call)
+        self._soon += call.weight
+        self._idle.clear()
+        if not self._busy:
+            if len(self._waiting) >= ENOUGH:
+                self._begin(self._loop.call_soon)
+            elif self._timer is None:
+                self._timer = self._loop.call_later(GATHER, self._begin)
+        return True
+
+    def _begin(self, call: Callable[[Callable[[], None]], object] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._busy:
             self._busy = True
-            self._idle.clear()
-            self._loop.call_soon(self._next)  # what is asked in the same turn of the loop goes with it
-        return call.reply
+            if call is None:
+                self._next()
+            else:
+                call(self._next)
 
     def _next(self) -> None:
         batch = self._taken()
@@ -210,20 +261,33 @@ class Batches:
         broken = future.exception()
         self._done()
         for call in batch:
-            if call.reply.done():
-                continue  # whoever asked was cancelled
             error = call.error or broken
+            reply = call.reply
+            if reply is None:
+                self._soon -= call.weight
+                if error is not None and call.failed is not None:
+                    call.failed(cast(Exception, error))
+                continue
+            self._asked -= 1
+            if reply.done():
+                continue  # whoever asked was cancelled
             if error is not None:
-                call.reply.set_exception(error)
+                reply.set_exception(error)
             else:
-                call.reply.set_result(call.result)
-        self._next()
+                reply.set_result(call.result)
+        if self._waiting and not self._asked and not self._closed and len(self._waiting) < ENOUGH:
+            self._busy = False
+            self._timer = self._loop.call_later(GATHER, self._begin)
+        else:
+            self._next()
 
     async def close(self, last: Callable[[], None]) -> None:
         """Work off what was asked, then `last`, in the thread; and end the thread."""
         if self._closed:
             return
         self._closed = True
+        if self._waiting:
+            self._begin()
         await self._idle.wait()
         try:
             await self._loop.run_in_executor(self._thread, last)

@@ -18,6 +18,7 @@ from cache_stores_made import key_of, page, still_run
 
 from streamcrawl.caching import sqlite_file
 from streamcrawl.caching.entry import CorruptEntry
+from streamcrawl.caching.sqlite_file import SqliteFile
 from streamcrawl.caching.sqlite_store import OpenSqliteStore, sqlite_store
 from streamcrawl.caching.stored import CacheStoreError
 from streamcrawl.testing.virtual_time import run_virtual
@@ -170,6 +171,59 @@ def test_many_calls_are_one_transaction(tmp_path: Path, monkeypatch: pytest.Monk
         begun.clear()
         await asyncio.gather(*(store.put(key_of(number), page(number)) for number in range(100)))
         assert len(begun) == 1
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_entries_that_nobody_waits_for_are_few_transactions_and_few_statements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+    transaction = sqlite_file.transaction
+
+    def counting(db: sqlite3.Connection) -> object:
+        begun.append(db)
+        return transaction(db)
+
+    monkeypatch.setattr(sqlite_file, "transaction", counting)
+    one_by_one: list[object] = []
+
+    def put(self: SqliteFile, *given: object) -> None:
+        one_by_one.append(given)
+
+    monkeypatch.setattr(SqliteFile, "_put", put)
+
+    async def main() -> None:
+        store = sqlite_store(tmp_path / "cache.sqlite").open(still_run())
+        begun.clear()
+        for number in range(20):
+            assert store.put_soon(key_of(number), page(number), print)
+            await asyncio.sleep(0)
+        await store.get(key_of(0))
+        assert len(begun) == 1
+        assert one_by_one == []
+        assert await store.get(key_of(19)) == [page(19)]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_written_is_told_to_whoever_did_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "WAIT", 0.05)
+    path = tmp_path / "cache.sqlite"
+
+    async def main() -> None:
+        failures: list[Exception] = []
+        store = sqlite_store(path).open(still_run())
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(3):
+                assert store.put_soon(key_of(number), page(number), failures.append)
+            assert await store.get(key_of(0)) == []
+        assert [str(each) for each in failures] == [f"cache {path}: another process does not stop writing to it"] * 3
         await store.close()
 
     asyncio.run(main())

@@ -157,6 +157,45 @@ def test_whoever_is_cancelled_leaves_the_others_alone(kind: str, tmp_path: Path)
     opened(kind, tmp_path, work)
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "dbm"])
+def test_what_nobody_waits_for_is_seen_by_whoever_asks_and_is_there_at_the_end(kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        failures: list[Exception] = []
+        store: Any = made(kind, tmp_path).open(still_run())
+        for number in range(100):
+            assert store.put_soon(key_of(number), page(number), failures.append)
+        assert await store.get(key_of(99)) == [page(99)]
+        assert store.put_soon(key_of(99), page(7), failures.append)
+        assert await store.get(key_of(99)) == [page(7)]
+        assert store.put_soon(key_of(100), page(100), failures.append)
+        await store.close()
+        assert not store.put_soon(key_of(101), page(101), failures.append)
+        assert failures == []
+
+    async def work(store: OpenCacheStore, run: StillRun) -> None:
+        assert [await store.get(key_of(number)) for number in (0, 98, 99, 100, 101)] == [
+            *([page(number)] for number in (0, 98, 7, 100)),
+            [],
+        ]
+
+    asyncio.run(main())
+    opened(kind, tmp_path, work)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "dbm"])
+def test_no_more_is_taken_without_waiting_than_memory_allows(kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        store: Any = made(kind, tmp_path).open(still_run())
+        mib = page(1, body=b"x" * 1024**2)
+        taken = [store.put_soon(key_of(number), mib, print) for number in range(12)]
+        assert taken == [True] * 8 + [False] * 4
+        await store.put(key_of(12), mib)  # after what was asked before it
+        assert store.put_soon(key_of(13), mib, print)
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_a_closed_store_says_so(kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         store = made(kind, tmp_path).open(still_run())
@@ -278,6 +317,26 @@ class Machine(RuleBasedStateMachine):
         self.fits = entry.size < 50_000
         if self.max_size is None or self.fits:
             assert self.runner.run(self.store.get(key))[0] == entry
+
+    @rule(puts=st.lists(st.tuples(keys, bodies, varies), min_size=1, max_size=12))
+    def put_together(self, puts: list[tuple[bytes, bytes, Any]]) -> None:
+        put_soon = getattr(self.store, "put_soon", None)
+        entries = [(key, page(0, body=body, vary=vary)) for key, body, vary in puts]
+
+        async def main() -> None:
+            if put_soon is None:
+                for key, entry in entries:
+                    await self.store.put(key, entry)
+            else:
+                assert all(put_soon(key, entry, failed) for key, entry in entries)
+
+        def failed(error: Exception) -> None:
+            raise AssertionError from error
+
+        self.runner.run(main())
+        for key, entry in entries:
+            others = [each for each in self.model.get(key, []) if each[1].vary != entry.vary]
+            self.model[key] = [(self.date, entry), *others]
 
     @rule(key=keys)
     def delete(self, key: bytes) -> None:
