@@ -37,6 +37,7 @@ from streamcrawl.headers import Headers
 from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
+from streamcrawl.transport.light import LightRequest, LightResponse
 from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
 from streamcrawl.transport.pool import PooledResponse, Unanswered, make_session
 from streamcrawl.transport.proxied import Over, ProxiedSessions, proxy_of, refused, through, unused
@@ -52,25 +53,6 @@ LARGE_BODY = 1024 * 1024
 """Bytes of request body from which on aiohttp wants a file."""
 
 HTTP_1_0, HTTP_1_1 = b"HTTP/1.0", b"HTTP/1.1"
-
-NO_BODY = httpx.ByteStream(b"")
-NO_URL = httpx.URL("")
-
-
-class UnparsedURL(httpx.URL):
-    """An httpx URL that is parsed when a transport asks for its parts: that costs 30 µs, and ours asks for none."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # a copy in the making has no text yet
-            raise AttributeError(name)
-        self.__dict__.update(httpx.URL(self._text).__dict__)
-        return object.__getattribute__(self, name)
-
-    def __str__(self) -> str:
-        return self._text
 
 
 class HttpTransport:
@@ -126,11 +108,7 @@ class HttpTransport:
                 fields.insert(0, (b"Host", host_of(url).partition("://")[2].encode("ascii")))
         except ValueError as error:
             raise FetchError(f"{shown(request.url)}: the request cannot be sent: {one_line(error)}") from error
-        stream = httpx.ByteStream(request.body) if request.body else NO_BODY
-        extensions = {"reach": self._reaching.of(request), "proxy": proxy}
-        outgoing = httpx.Request(request.method, NO_URL, headers=fields, stream=stream, extensions=extensions)
-        outgoing.url = UnparsedURL(url)
-        return outgoing
+        return LightRequest(request.method, url, fields, request.body, self._reaching.of(request), proxy)
 
     def _complete(
         self, fields: list[tuple[bytes, bytes]], names: set[str], request: Request, credentials: bytes | None
@@ -153,7 +131,7 @@ class HttpTransport:
     ) -> Response:
         wire, stream, body = self._wire, None, b""
         try:
-            headers = Headers.from_raw(answer.headers.raw)
+            headers = Headers.from_raw(answer.raw if isinstance(answer, LightResponse) else answer.headers.raw)
             limit = wire.max_size_of(request)
             taking, bare = intake(request, answer.status_code, headers, limit, decompress=wire.decompress)
             chunks = aiter(cast("httpx.AsyncByteStream", answer.stream))
@@ -250,7 +228,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             session = self._sessions[reach] = make_session(reach)
         content, url, proxy = request.read(), str(request.url), request.extensions.get("proxy")
         options: dict[str, Any] = {
-            "headers": outgoing_fields(request.headers.raw),
+            "headers": outgoing_fields(request.raw if isinstance(request, LightRequest) else request.headers.raw),
             "data": (io.BytesIO(content) if len(content) >= LARGE_BODY else content) if content else None,
             "allow_redirects": False,
             "ssl": self._context() if url.startswith("https:") else True,
@@ -262,12 +240,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
             if proxy.scheme == "https":
                 options["ssl"] = self._context()
             response, over = await self._proxied.request(session, proxy, request.method, url, options)
-        return httpx.Response(
-            response.status,
-            headers=response.raw_headers,
-            stream=PooledStream(response, over),
-            extensions={"http_version": HTTP_1_0 if response.version == aiohttp.HttpVersion10 else HTTP_1_1},
-        )
+        version = HTTP_1_0 if response.version == aiohttp.HttpVersion10 else HTTP_1_1
+        return LightResponse(response.status, response.raw_headers, PooledStream(response, over), version)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
