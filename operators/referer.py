@@ -16,10 +16,10 @@ def referer(
 ) -> NamedScrapeLayer:
     """Give each link a Referer, as browsers do.
 
-    `Request(referrer_policy=…)` says what goes for one link; else the page does that sends `Referrer-Policy`, the last
-    known word of it; else `policy`. A word of a page is looked up in a fixed table, and is never imported. A request
-    that has a `Referer` header or a `referrer` keeps it. What an errback yields has none, there was no page; nor have
-    start requests and what is fetched within a page.
+    `Request(referrer_policy=…)` says what goes for one link; else the page does, by its last `<meta name="referrer">`
+    or else the last word of its `Referrer-Policy`, of those that are known; else `policy`. A word of a page is looked
+    up in a fixed table, and is never imported. A request that has a `Referer` header or a `referrer` keeps it. What an
+    errback yields has none, there was no page; nor have start requests and what is fetched within a page.
 
     Args:
         policy: One of the nine of W3C Referrer Policy, such as "no-referrer", "same-origin", "unsafe-url", or
@@ -30,7 +30,7 @@ def referer(
     Emits: the same Requests, `referrer` set, and `referrer_policy` where hops have to go by it. An unknown policy of a
         request counts as none; a Notice of level "warning" tells of the first.
     Raises: ValueError for an unknown policy, when built.
-    Source: W3C Referrer Policy; RFC 9110 §10.1.3 (Referer).
+    Source: W3C Referrer Policy; HTML Standard §4.2.5.1 ("referrer"); RFC 9110 §10.1.3 (Referer).
     """
     known = _known(policies or {})
     default = known.get(policy) if isinstance(policy, str) else policy
@@ -55,8 +55,8 @@ def referer(
                 return link
             chosen = own(link) if link.referrer_policy is not None else None
             if chosen is None:
-                said = page.headers.get("referrer-policy")
-                word = None if said is None else last_known(said, tokens)
+                said = page.referrer_policies
+                word = last_known(said, tokens) if said else None
                 chosen = default if word is None else known[word]
             if not isinstance(chosen, str):
                 told = chosen(page.url, link.url)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from streamcrawl.encoding import decode
 from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.headers import NO_HEADERS, Headers
-from streamcrawl.hrefs import LARGE, all_hrefs, chosen, css_hrefs, css_path, xpath_hrefs
-from streamcrawl.urls import Base, Within, encoded_query, scheme_of, within_test, without_fragment
+from streamcrawl.hrefs import LARGE, NAMESPACES, all_hrefs, chosen, css_hrefs, css_path, xpath_hrefs
+from streamcrawl.referrer import declared_policies
+from streamcrawl.urls import Base, Within, encoded_query, masked, scheme_of, within_test, without_fragment
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from parsel import Selector, SelectorList
 
-    from streamcrawl.core import Request, RequestOptions
+    from streamcrawl.core import Callback, Request, RequestOptions
 
 
 class BodyStream(Protocol):
@@ -60,6 +61,7 @@ class Response:
         "_body",
         "_encoding",
         "_explicit",
+        "_policies",
         "_selector",
         "_text",
         "flags",
@@ -110,6 +112,7 @@ class Response:
         self._text: str | None = None
         self._selector: Selector | None = None
         self._base: Base | None = None
+        self._policies: str | None = None
 
     def replace(self, **changes: Any) -> Response:
         """A copy with these arguments of the constructor changed."""
@@ -155,6 +158,11 @@ class Response:
     def meta(self) -> dict[str, Any]:
         """The request's `meta`."""
         return self.request.meta
+
+    @property
+    def cb_kwargs(self) -> Mapping[str, Any]:
+        """The request's `cb_kwargs`."""
+        return self.request.cb_kwargs
 
     @property
     def kind(self) -> str:
@@ -204,7 +212,7 @@ class Response:
     def css(self, query: str) -> SelectorList[Selector]:
         """Select by CSS, with parsel's `::text` and `::attr(name)`."""
         if len(self.text) > LARGE and self.selector.type == "html":
-            return self.selector.xpath(css_path(query, large=True))
+            return self.selector.xpath(css_path(query, large=True), namespaces=NAMESPACES)
         return self.selector.css(query)
 
     def xpath(self, query: str, **variables: Any) -> SelectorList[Selector]:
@@ -260,21 +268,40 @@ class Response:
         hrefs = (element.get("href") for element in self.selector.root.iter("base"))
         return next((href for href in hrefs if href is not None), None)
 
-    def follow(self, target: Any, **options: Unpack[RequestOptions]) -> Request:
+    @property
+    def referrer_policies(self) -> str:
+        """What the page says of the referrers of its links: `Referrer-Policy`, then each `<meta name="referrer">` of
+        its head, with commas; the last one that is known holds. "" if it says nothing.
+
+        Source: W3C Referrer Policy §4; HTML Standard §4.2.5.1 ("referrer").
+        """
+        if self._policies is None:
+            said = self.headers.get("referrer-policy") or ""
+            # To parse a page for this alone takes long: only if the word is in it.
+            parsed = self._selector is not None or b"referrer" in self._body.lower()
+            if parsed and self.stream is None and self.kind == "html":
+                said = ",".join((said, *declared_policies(self.selector.root)))
+            self._policies = said
+        return self._policies
+
+    def follow(self, target: Any, *callbacks: Callback, **options: Unpack[RequestOptions]) -> Request:
         """A Request for a link of this page.
 
         Args:
             target: A URL, relative or not; a parsel Selector of `a`, `link`, `area` or an attribute; what has a `url`.
+            callbacks: One at most: the option `callback`, given by position.
             options: As `Request` takes them.
 
         Raises: InvalidURL, ValueError if the target holds no link.
         """
+        if callbacks:
+            options = _with_callback(callbacks, options)
         return self._request(self.urljoin(_href(target)), options)
 
     def follow_all(
         self,
         targets: Iterable[Any] | Extractor | None = None,
-        *,
+        *callbacks: Callback,
         css: str | None = None,
         xpath: str | None = None,
         within: Within = "any",
@@ -288,6 +315,7 @@ class Response:
         Args:
             targets: The links, or a `LinkExtractor` that finds them. If neither this nor `css` nor `xpath` is given:
                 all links of the page (`a` and `area`).
+            callbacks: One at most: the option `callback`, given by position.
             css: Selects the links.
             xpath: Selects the links.
             within: Only those that lead no farther than to the same "host", "domain" or "origin" as the page has; no
@@ -297,6 +325,8 @@ class Response:
 
         Raises: ValueError if more than one of `targets`, `css` and `xpath` is given, or for another word than these.
         """
+        if callbacks:
+            options = _with_callback(callbacks, options)
         hrefs = self._found(targets, css, xpath)
         if within == "any" and not unique:
             if not options:
@@ -339,7 +369,13 @@ class Response:
         return type(self.request)(url, site=self.request.site, **options)
 
     def __repr__(self) -> str:
-        return f"<Response {self.status} {self.url}>"
+        return f"<Response {self.status} {masked(self.url)}>"
+
+
+def _with_callback(callbacks: Sequence[Callback], options: RequestOptions) -> RequestOptions:
+    if len(callbacks) > 1 or "callback" in options:
+        raise TypeError("one callback is given by position, or as callback=…; other options have names")
+    return {**options, "callback": callbacks[0]}
 
 
 def body_digest(body: bytes) -> bytes:

@@ -10,9 +10,18 @@ import csv
 from pathlib import Path
 
 import pytest
+from parsel import Selector
 
 from streamcrawl.headers import Headers
-from streamcrawl.referrer import DEFAULT_POLICY, POLICIES, TOKENS, policy_of, policy_on_redirect, referrer_for
+from streamcrawl.referrer import (
+    DEFAULT_POLICY,
+    POLICIES,
+    TOKENS,
+    declared_policies,
+    policy_of,
+    policy_on_redirect,
+    referrer_for,
+)
 
 with (Path(__file__).parent / "referrer_policies.csv").open(encoding="utf-8", newline="") as _file:
     ROWS = list(csv.DictReader(_file))
@@ -51,6 +60,30 @@ def test_of_a_very_long_url_only_the_origin_is_told() -> None:
     page = "https://a.example/" + "x" * 4078
     assert referrer_for("unsafe-url", page, "https://a.example/") == page
     assert referrer_for("unsafe-url", page + "x", "https://a.example/") == "https://a.example/"
+
+
+@pytest.mark.parametrize(
+    ("html", "said"),
+    [
+        ("<meta name=referrer content=origin>", "origin"),
+        ("<META NAME=Referrer CONTENT=No-Referrer>", "no-referrer"),
+        ("<meta name=referrer content=never><meta name=referrer content=ALWAYS>", "no-referrer,unsafe-url"),
+        ("<meta name=referrer content=never><p><meta name=referrer content=ALWAYS>", "no-referrer"),
+        ("<meta name=referrer content=default>", "strict-origin-when-cross-origin"),
+        ("<meta name=referrer content=origin-when-crossorigin>", "origin-when-cross-origin"),
+        ("<meta name=referrer content='origin, no-referrer'><meta name=referrer content=scrapy-default>", ""),
+        ("<meta name=referrer content=''><meta name=referrer><meta content=origin>", ""),
+        ("<template><meta name=referrer content=origin></template>", ""),
+        ("<noscript><meta name=referrer content=origin></noscript><!-- <meta name=referrer content=origin> -->", ""),
+    ],
+)
+def test_what_a_page_declares(html: str, said: str) -> None:
+    assert ",".join(declared_policies(Selector(html).root)) == said
+
+
+def test_what_is_no_url_is_told_nothing() -> None:
+    for target in ("http://a.example/\ud800", "http://[half/", "page.html", ""):
+        assert referrer_for("unsafe-url", "https://a.example/", target) is None
 
 
 def test_an_unknown_policy_is_an_error() -> None:

@@ -16,10 +16,11 @@ from streamcrawl.errors import HttpError
 from streamcrawl.events import Notice
 from streamcrawl.headers import Headers
 from streamcrawl.operators.referer import referer
+from streamcrawl.referrer import declared_policies
 from streamcrawl.response import Response
 from streamcrawl.streams.local import LocalRun
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer
-from streamcrawl.testing import Answer, FakeFetch, run_virtual
+from streamcrawl.testing import Answer, Chunks, FakeFetch, run_virtual
 from streamcrawl.testing import page as a_page
 
 PAGE = "https://a.example/page?q#top"
@@ -83,6 +84,51 @@ def test_the_requests_own_policy_comes_first_and_hops_are_told_of_it(
 ) -> None:
     made = told(referer(), Request(target, referrer_policy=own), page(said_by_page))
     assert (made.referrer, made.referrer_policy) == (referrer, kept if kept is not None else own)
+
+
+META = "<title>see the referrer</title><meta name=referrer content={}>"
+
+
+@pytest.mark.parametrize(
+    ("meta", "header", "media", "referrer"),
+    [
+        ("no-referrer", None, "text/html", None),
+        ("unsafe-url", "no-referrer", "text/html; charset=utf-8", "https://a.example/page?q"),
+        ("unheard-of", "no-referrer", "text/html", None),
+        ("no-referrer", "unsafe-url", "application/xml", "https://a.example/page?q"),
+        ("no-referrer", None, "text/plain", "https://a.example/"),
+        ("no-referrer", None, "application/json", "https://a.example/"),
+    ],
+)
+def test_what_a_page_declares_goes_before_its_header(
+    meta: str, header: str | None, media: str, referrer: str | None
+) -> None:
+    headers = {"Content-Type": media, **({"Referrer-Policy": header} if header else {})}
+    body = META.format(meta).encode()
+    if media == "text/plain":
+        body = b'["<meta name=referrer content=no-referrer>"]'
+    source = Response(PAGE, headers=Headers(headers), body=body)
+    assert told(referer(), Request(OTHER), source).referrer == referrer
+    assert source.referrer_policies.startswith(header or "")
+
+
+def test_a_page_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = META.format("origin").encode()
+    source = Response(PAGE, headers=Headers({"Content-Type": "text/html"}), body=body)
+    layer = referer()
+    looked: list[Any] = []
+
+    def declared(root: Any) -> list[str]:
+        looked.append(root)
+        return declared_policies(root)
+
+    monkeypatch.setattr("streamcrawl.response.declared_policies", declared)
+    for _ in range(3):
+        assert told(layer, Request(SAME), source).referrer == "https://a.example/"
+    assert len(looked) == 1
+    streamed = Response(PAGE, headers=Headers({"Content-Type": "text/html"}), stream=Chunks(body))
+    assert told(layer, Request(SAME), streamed).referrer == "https://a.example/page?q"
+    assert len(looked) == 1
 
 
 def test_an_unknown_policy_of_a_request_counts_as_none_and_is_told_of_once() -> None:
