@@ -28,7 +28,8 @@ def cookies(
     `Request(cookiejar="anna")` has a jar of its own, and so have its redirects and the links of its page. `Request(
     cookies={…})` puts cookies of your own into the jar, for the whole host; a list of dicts or `Cookie`s says domain,
     path and secure. A `Cookie` header of your own is sent as well, with that request only; where it names a cookie that
-    the jar has too, yours is sent. `Request(skip=("cookies",))` goes out without, and what its answer sets is ignored.
+    the jar has too, yours is sent, but by no hop or repeat after an answer has set that cookie anew. `Request(skip=(
+    "cookies",))` goes out without, and what its answer sets is ignored.
 
     Its place is below `redirect` and `retry`, so that what a redirecting page sets is kept, and above `http_cache`:
     what a page set when it was put into the cache is not set again when it is taken from there.

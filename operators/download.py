@@ -13,6 +13,7 @@ from streamcrawl.operators.default_layers import default_layers
 from streamcrawl.streams.fetching import FetchMaker, fetching
 from streamcrawl.streams.layer import stack
 from streamcrawl.streams.local import alone
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer
 from streamcrawl.transport import Wire
 
 
@@ -55,6 +56,9 @@ def download(
     Raises: TypeError for a layer that is not callable, when built.
     """
     for each in layers:
+        if isinstance(each, NamedScrapeLayer):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+            raise TypeError(f"{each.name} is a scrape layer: write ops.scrape(callback, ops.{each.name}(…))")
         if not callable(each):
-            raise TypeError(f"download() takes layers, and {each!r} is none")
+            advice = ": write ops.download(*layers), with the star" if type(each) in (list, tuple) else ""
+            raise TypeError(f"download() takes layers, and {each!r} is none{advice}")
     return Download(layers or default_layers(), Wire() if fetch is None else fetch)

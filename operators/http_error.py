@@ -10,6 +10,7 @@ from streamcrawl.errors import HttpError
 from streamcrawl.response import Response
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 from streamcrawl.transport.body import shown
+from streamcrawl.vetting import wanted_statuses
 
 Statuses: TypeAlias = Collection[int] | Literal["any"]
 
@@ -19,7 +20,8 @@ def http_error(
 ) -> NamedScrapeLayer:
     """Give the callback successful responses only; any other goes to the errback, as a Failed with an HttpError.
 
-    `Request(statuses=…)` lets more through for that one request. The response is there as `failed.error.response`.
+    `Request(statuses=…)` lets more through for that one request, `handle_httpstatus_list` and `handle_httpstatus_all`
+    of a spider for all of its requests. The response is there as `failed.error.response`.
 
     Args:
         allow: Statuses outside 200-299 that every callback wants, or "any".
@@ -42,6 +44,8 @@ def http_error(
                 return page
             status = page.status
             if 200 <= status < 300 or _has(allowed, status) or _has(page.request.statuses, status):
+                return page
+            if _has(wanted_statuses(run.spider), status):
                 return page
             if wanted and _has(_for(page.request.callback, wanted), status):
                 return page

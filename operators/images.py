@@ -19,8 +19,6 @@ from streamcrawl.streams.sink import SinkOperator
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MIB = 1024**2
-
 
 @dataclass(frozen=True, slots=True)
 class Images(SinkOperator):
@@ -53,7 +51,7 @@ def images(
     min_width: int = 0,
     min_height: int = 0,
     max_pixels: int = 64_000_000,
-    decode_memory: int = 72 * MIB,
+    decode_memory: int | None = None,
     threads: int | None = None,
     urls_field: str = "image_urls",
     result_field: str = "images",
@@ -85,7 +83,8 @@ def images(
         min_width: In pixels; a picture that is narrower, upright, counts as failed.
         min_height: In pixels; likewise.
         max_pixels: Width times height; a larger picture counts as failed and is not decoded.
-        decode_memory: Bytes of decoded pixels at once, in all threads. A picture that needs more goes alone.
+        decode_memory: Bytes for decoded pictures that need no more than that, together; of larger ones one is decoded
+            beside them. None: 8 MiB for each thread.
         threads: In which pictures are converted; None: one for each processor.
         thumb_path: (request, name, response, item) -> path in the store; None: thumbs/<name>/<SHA-1 of the URL>.jpg.
         convert_image: Changes the decoded picture, before it and its thumbnails are written. Called in a thread.

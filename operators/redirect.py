@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
 
+from streamcrawl.backoff import retry_after
 from streamcrawl.core import Failed, Outcome, Run
 from streamcrawl.errors import InvalidURL
 from streamcrawl.hops import InvalidRedirect as InvalidRedirect
@@ -13,17 +15,18 @@ from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.transport.body import shown
 from streamcrawl.urls import WEB_SCHEMES, Base, scheme_of, without_fragment
+from streamcrawl.vetting import wanted_statuses
 
 CODES = frozenset({301, 302, 303, 307, 308})
 
 
-def redirect(*, times: int = 20, priority: int = 2) -> NamedLayer:
+def redirect(*, times: int = 20, priority: int = 2, max_wait: float = 10.0) -> NamedLayer:
     """Follow redirects: 301, 302, 303, 307 and 308 with a Location.
 
     Each hop goes back to the frontier, so it passes politeness, scope and robots.txt like any request. A target that
     is neither http nor https is not followed, nor is one that would send a body on in the clear which went out over
-    https: the response goes on as it is, as one does whose status the request asked for (`Request(statuses=…)`), and
-    that of a `Request(max_redirects=0)`.
+    https: the response goes on as it is, as one does whose status the request or the spider asked for
+    (`Request(statuses=…)`, `handle_httpstatus_list`), and that of a `Request(max_redirects=0)`.
 
     A hop is made from the request as it was leased. Its own `Authorization` goes no further than its origin, its own
     `Cookie` no further than its host and never from https to http, its `cookies` are in the jar already.
@@ -31,33 +34,41 @@ def redirect(*, times: int = 20, priority: int = 2) -> NamedLayer:
     Args:
         times: Hops that one request may take; 0 or more. `Request.max_redirects` wins.
         priority: Added to the priority for each hop, so that what was begun is finished.
+        max_wait: Seconds of a Retry-After of the redirect that are waited for at most; 0: the hop goes at once.
 
     Emits: `Again` with the next hop, or Failed with TooManyRedirects or InvalidRedirect, else the outcome itself.
         One in, one out.
-    Raises: ValueError if `times` < 0, when built.
-    Source: RFC 9110 §10.2.2, §15.4; WHATWG Fetch, "HTTP-redirect fetch".
+    Raises: ValueError if `times` or `max_wait` < 0, when built.
+    Source: RFC 9110 §10.2.2, §10.2.3 (Retry-After), §15.4; WHATWG Fetch, "HTTP-redirect fetch".
     """
     if times < 0:
         raise ValueError(f"redirect(times={times!r}): 0 or more")
-
-    def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
-        if not isinstance(outcome, Response) or outcome.status not in CODES:
-            return outcome
-        request = outcome.request
-        wanted = request.statuses
-        locations = outcome.headers.getall("location")
-        if not locations or wanted == "any" or outcome.status in wanted or request.max_redirects == 0:
-            return outcome
-        following = _followed(outcome, locations[0], times, priority)
-        return outcome if following is outcome else leaving(outcome, following)
+    if not 0 <= max_wait < math.inf:
+        raise ValueError(f"redirect(max_wait={max_wait!r}): seconds, 0 or more")
 
     def make(run: Run) -> Hooks:
+        def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
+            if not isinstance(outcome, Response) or outcome.status not in CODES:
+                return outcome
+            request = outcome.request
+            locations = outcome.headers.getall("location")
+            if not locations or request.max_redirects == 0:
+                return outcome
+            for wanted in (request.statuses, wanted_statuses(run.spider)):
+                if wanted == "any" or outcome.status in wanted:
+                    return outcome
+            values = outcome.headers.getall("retry-after") if max_wait else ()
+            wait = min(max_wait, retry_after(values[0], run.now())) if values else 0.0
+            not_before = run.now() + wait if wait else 0.0
+            following = _followed(outcome, locations[0], times, priority, not_before)
+            return outcome if following is outcome else leaving(outcome, following)
+
         return Hooks(up=up)
 
     return layer("redirect", make)
 
 
-def _followed(response: Response, location: str, times: int, priority: int) -> Outcome:
+def _followed(response: Response, location: str, times: int, priority: int, not_before: float) -> Outcome:
     origin, status = response.request.origin, response.status
     try:
         target = location_url(response.url, location)
@@ -72,8 +83,16 @@ def _followed(response: Response, location: str, times: int, priority: int) -> O
         return response
     if "#" not in target and "#" in origin.url:
         target += origin.url[origin.url.index("#") :]
-    told = f"redirect {status}"
-    return hop(response, target, str(status), told=told, times=times, priority=priority, as_get=as_get)
+    return hop(
+        response,
+        target,
+        str(status),
+        told=f"redirect {status}",
+        times=times,
+        priority=priority,
+        as_get=as_get,
+        not_before=not_before,
+    )
 
 
 def becomes_get(status: int, method: str) -> bool:

@@ -9,7 +9,19 @@ from streamcrawl.breaker import CircuitBreaker, RetryBudget, Standings
 from streamcrawl.core import Outcome, Request, Run
 from streamcrawl.hops import leaving
 from streamcrawl.response import Response
-from streamcrawl.retrying import POLICIES, WAIT, Level, RetryPolicy, again, count, give_up, reason_of, rest_asked
+from streamcrawl.retrying import (
+    POLICIES,
+    WAIT,
+    Level,
+    LevelOf,
+    PriorityOf,
+    RetryPolicy,
+    again,
+    count,
+    give_up,
+    reason_of,
+    rest_asked,
+)
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 
 _BREAKER, _BUDGET = CircuitBreaker(), RetryBudget()
@@ -23,9 +35,9 @@ def retry(
     errors: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
     unsafe: bool = False,
     on: Test | None = None,
-    priority: int = -1,
+    priority: int | PriorityOf = -1,
     max_retry_after: float = 3600.0,
-    give_up_level: Level = "error",
+    give_up_level: Level | LevelOf = "error",
     breaker: CircuitBreaker | None = _BREAKER,
     budget: RetryBudget | None = _BUDGET,
 ) -> NamedLayer:
@@ -42,9 +54,10 @@ def retry(
         errors: Classes that are; also of what a `fetch` of yours raises.
         unsafe: POST and other methods that are not idempotent are repeated even if the server may have acted on them.
         on: True for an outcome worth repeating, instead of `statuses`, `errors` and `unsafe`.
-        priority: Added to the priority for each repeat: what fails goes behind what may succeed.
+        priority: Added to the priority for each repeat: what fails goes behind what may succeed. Or a function of the
+            request that gives it.
         max_retry_after: Seconds of Retry-After that are waited for; a server that asks for more gets no repeat.
-        give_up_level: Of the Notice that tells of a request with no repeat left.
+        give_up_level: Of the Notice that tells of a request with no repeat left; or a function of the request.
         breaker: When a host rests; None: never.
         budget: How many repeats a host may get for its requests; None: as many as there are.
 
@@ -71,7 +84,7 @@ def retry(
             asked = rest_asked(run, outcome, max_retry_after)
             origin = outcome.request.origin
             if origin.attempt >= policy.times_for(origin):
-                give_up(run, origin, reason_of(outcome), give_up_level)
+                give_up(run, origin, reason_of(outcome), policy.level_for(origin))
             elif asked > max_retry_after:
                 count(run, "retry/retry_after_too_long")
             elif not standings.pay(outcome.request):

@@ -33,7 +33,8 @@ def robots_txt(
     A job keeps the answers until their time is over; without one, hosts beyond some 25,000 may be asked again sooner.
 
     Args:
-        user_agent: The name that rules are looked up for; None: the request's User-Agent, else "streamcrawl".
+        user_agent: The name that rules are looked up for; None: the request's User-Agent, else the one of `Wire`, else
+            "streamcrawl".
         parser: Reads the file: "protego", "stdlib", "robotexclusionrulesparser", "reppy", or one of your own.
         max_delay: Seconds between two requests that a file may ask for at most; 0: it is not asked.
         ttl: Seconds for which an answer holds, unless its Cache-Control or Expires names a shorter time.

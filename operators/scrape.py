@@ -15,6 +15,7 @@ from streamcrawl.operators.depth import depth
 from streamcrawl.operators.http_error import http_error
 from streamcrawl.operators.referer import referer
 from streamcrawl.operators.url_length import url_length
+from streamcrawl.streams.layer import NamedLayer
 from streamcrawl.streams.local import by_itself
 from streamcrawl.streams.scraper import calling
 
@@ -79,6 +80,8 @@ def scrape(
     for each in (callback, *layers, *(() if errback is None else (errback,))):
         if not callable(each):
             raise TypeError(f"scrape() takes a callback and layers, and {each!r} is not callable")
+        if isinstance(each, NamedLayer):
+            raise TypeError(f"{each.name} is a layer of download: write ops.download(ops.{each.name}(…), …)")
     given = {str(getattr(layer, "name", "")): layer for layer in layers}
     outer = [given[name] if name in given else make() for name, make in _DEFAULTS.items()] if defaults else []
     inner = [layer for layer in layers if layer not in outer]

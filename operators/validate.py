@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from reactivex import Observable, abc
@@ -119,6 +120,8 @@ def validate(
         raise TypeError(
             f"validate(dead_letters={dead_letters!r}): an operator, a list of them, an observer or a function"
         )
+    if iscoroutinefunction(listener):
+        raise TypeError(f"validate(dead_letters={dead_letters!r}): nobody awaits it; give [ops.map_async(…)]")
     return Validate(model.__name__, check, output, pipe, listener)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
+from math import inf
 from random import Random
 from typing import TypeAlias
 
@@ -26,8 +27,8 @@ TRANSIENT_ERRORS = (*HOST_ERRORS, ProxyError)
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 UNDONE_STATUSES = frozenset({408, 429, 503, 522})
 """The server says that it has not done what it was asked: safe to repeat, whatever the method."""
-UNDONE_ERRORS: tuple[type[Exception], ...] = (ResolveError, ConnectError)
-"""The request never reached the server."""
+UNDONE_ERRORS: tuple[type[Exception], ...] = (ResolveError, ConnectError, ProxyError)
+"""The request never reached the server, or, a ban, was not served."""
 
 AILING_STATUSES = frozenset({429, 502, 503, 504, 522, 524})
 """It is the host that cannot, or will not for now. Not 500: that may well be this one page."""
@@ -62,6 +63,14 @@ def backoff(first: float, *, factor: float = 2.0, ceiling: float, jitter: float 
         return seconds * (1 - jitter * random.random())
 
     return wait
+
+
+def waited(wait: Wait, repeat: int, random: Random) -> float:
+    """Seconds before repeat n. Raises: ValueError if a function of the user's gives none, or more than ever pass."""
+    seconds = wait(repeat, random)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"a wait before repeat {repeat} of {seconds!r}: seconds, 0 or more, and finite")
+    return seconds
 
 
 def worth_a_repeat(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from streamcrawl.backoff import Test, Wait, ailing, backoff, is_wanted
+from streamcrawl.backoff import Test, Wait, ailing, backoff, is_wanted, waited
 from streamcrawl.core import Failed, Outcome, Request, Run
 from streamcrawl.errors import FetchError
 from streamcrawl.events import Notice
@@ -193,7 +193,7 @@ class Standings:
             self._count("retry/hosts_given_up")
         else:
             found.rests += 1
-            seconds = breaker.rest(found.rests, run.random)
+            seconds = waited(breaker.rest, found.rests, run.random)
             run.hosts.slow_down(host, seconds)
             run.hosts.set_rate(host, concurrency=1, by=SAYS)
             self._count("retry/rests")

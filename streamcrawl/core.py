@@ -33,6 +33,7 @@ from streamcrawl.leases import Lease as Lease
 from streamcrawl.leases import Progress as Progress
 from streamcrawl.leases import Visit as Visit
 from streamcrawl.response import Response
+from streamcrawl.urls import masked
 
 Item: TypeAlias = Any
 """A dict, or a dataclass, attrs, pydantic or msgspec object."""
@@ -80,7 +81,10 @@ class RequestOptions(TypedDict, total=False):
 
 
 class _Addressed(msgspec.Struct, frozen=True, eq=False):
+    """What may be given by position, as people who come from Scrapy do."""
+
     url: str
+    callback: Callback | None = None
 
 
 class Request(_Addressed, frozen=True, eq=False, kw_only=True):
@@ -133,7 +137,6 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
     headers: Headers = NO_HEADERS
     body: bytes = b""
     cookies: Mapping[str, str] | Sequence[Mapping[str, Any]] = {}
-    callback: Callback | None = None
     errback: Errback | None = None
     cb_kwargs: Mapping[str, Any] = {}
     meta: dict[str, Any] = {}
@@ -166,8 +169,11 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
     lease: Lease | None = None
 
     def replace(self, **changes: Any) -> Request:
-        """A copy with these fields changed."""
-        return msgspec.structs.replace(self, **changes)
+        """A copy with these fields changed. Raises: TypeError for a field that there is not."""
+        try:
+            return msgspec.structs.replace(self, **changes)
+        except TypeError as error:
+            raise _no_field(changes, error) from None
 
     @property
     def origin(self) -> Request:
@@ -178,7 +184,14 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
         return self if self.lease is None else self.lease.request
 
     def __repr__(self) -> str:
-        return f"<{self.method} {self.url}>"
+        return f"<{self.method} {masked(self.url)}>"
+
+
+def _no_field(given: Iterable[str], error: TypeError) -> TypeError:
+    from streamcrawl.mistakes import no_field
+
+    unknown = [name for name in given if name not in Request.__struct_fields__]
+    return TypeError(no_field(unknown[0])) if unknown else error
 
 
 class Failed(msgspec.Struct, frozen=True, eq=False):
@@ -188,7 +201,7 @@ class Failed(msgspec.Struct, frozen=True, eq=False):
     error: Exception
 
     def __repr__(self) -> str:
-        return f"<Failed {self.request.url}: {type(self.error).__name__}: {self.error}>"
+        return f"<Failed {masked(self.request.url)}: {type(self.error).__name__}: {self.error}>"
 
 
 class Dropped(msgspec.Struct, frozen=True, eq=False):
@@ -198,7 +211,7 @@ class Dropped(msgspec.Struct, frozen=True, eq=False):
     reason: str
 
     def __repr__(self) -> str:
-        return f"<Dropped {self.request.url}: {self.reason}>"
+        return f"<Dropped {masked(self.request.url)}: {self.reason}>"
 
 
 class Again(msgspec.Struct, frozen=True, eq=False):
@@ -213,7 +226,7 @@ class Again(msgspec.Struct, frozen=True, eq=False):
     hop: bool = False
 
     def __repr__(self) -> str:
-        return f"<Again {self.request.url} -> {self.next.url}: {self.reason}>"
+        return f"<Again {masked(self.request.url)} -> {masked(self.next.url)}: {self.reason}>"
 
 
 Outcome: TypeAlias = Response | Failed | Dropped | Again
@@ -326,6 +339,8 @@ class Run(Protocol):
     """Whether there is a job: what is not safe when the process dies comes again."""
     spider: Any
     """The object whose method `scrape` calls: a Spider, for example; None if it calls a function."""
+    stopping: bool
+    """No new requests are sent: a limit, `stop()` or an error ends the run before the frontier is empty."""
     cut: bool
     """The run was cut short: with a job, sinks take nothing more."""
 

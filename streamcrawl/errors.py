@@ -1,30 +1,45 @@
 """Everything that streamcrawl raises or puts into a `Failed`.
 
     StreamcrawlError
-    ├── InvalidURL (ValueError)        not an absolute URL that can be parsed
-    ├── FlowError                      a flow that cannot be wired or loaded
-    ├── FetchError                     a request that was tried and brought no response
-    │   ├── UnsupportedScheme          no transport for the scheme
-    │   ├── ResolveError               the host name has no address
-    │   ├── ConnectError               refused, unreachable, reset while connecting
-    │   ├── ProxyError                 the proxy could not be reached, or did not serve the request
-    │   ├── TLSError                   the handshake or the certificate
-    │   ├── FetchTimeout               no answer in time
-    │   ├── ProtocolError              an answer that is not HTTP, a connection lost half-way
-    │   │   └── TruncatedBody          the body ended before its time
-    │   ├── BodyTooLarge               over the size limit; reading was stopped
-    │   ├── DecodeError                a Content-Encoding that could not be undone
-    │   └── AddressRefused             an address that the guard does not allow
-    ├── HttpError                      a status that the callback did not ask for
-    ├── Drop                           raise it in an operator or a callback: "not this one"
-    ├── CallbackError                  a callback raised, or yielded what is no item
-    ├── OperatorError                  an operator of the pipe raised
-    ├── ItemRefused                    a sink cannot take this item; it goes on with others
-    ├── SinkError                      a sink has lost its storage, or cannot be opened
-    ├── NotStorable                    a request that a job cannot keep; the run stops
-    ├── JobError                       a job directory that cannot be used, or is lost
-    └── LawBroken                      an operator broke a law of the stream; the run stops
+    ├── InvalidURL (ValueError)    not an absolute URL that can be parsed
+    ├── FlowError                  a flow that cannot be wired or loaded
+    ├── FetchError                 a request that was tried and brought no response
+    │   ├── UnsupportedScheme      no transport for the scheme
+    │   ├── ResolveError           the host name has no address
+    │   ├── ConnectError           refused, unreachable, reset while connecting
+    │   ├── ProxyError             the proxy could not be reached, or did not serve the request
+    │   ├── TLSError               the handshake or the certificate
+    │   ├── FetchTimeout           no answer in time
+    │   ├── ProtocolError          an answer that is not HTTP, a connection lost half-way
+    │   │   └── TruncatedBody      the body ended before its time
+    │   ├── BodyTooLarge           over the size limit; reading was stopped
+    │   ├── DecodeError            a Content-Encoding that could not be undone
+    │   ├── AddressRefused         an address that the guard does not allow
+    │   ├── InvalidRedirect        a redirect whose Location is no URL (`hops`)
+    │   ├── TooManyRedirects       it was led on more often than it may be (`hops`)
+    │   ├── HostGivenUp            the host was out of order for too long (`breaker`)
+    │   └── NotRecorded            the cassette has no answer (`testing.cassette_replay`)
+    ├── HttpError                  a status that the callback did not ask for
+    ├── Drop                       raise it in an operator or a callback: "not this one"
+    ├── CallbackError              a callback raised, or yielded what is no item
+    │   └── InvalidOutput          of the wrong type; no layer is asked to mend it (`streams.scrape_hooks`)
+    ├── OperatorError              an operator of the pipe raised
+    ├── ItemRefused                a sink cannot take this item; it goes on with others
+    ├── SinkError                  a sink has lost its storage, or cannot be opened
+    │   ├── ObjectLost             a file that could not be stored (`storage.objects`)
+    │   └── StoreError             a file that could not be stored, read or deleted (`storage.store`)
+    ├── NotStorable                a request that a job cannot keep; the run stops
+    ├── JobError                   a job directory that cannot be used, or is lost
+    ├── LawBroken                  an operator broke a law of the stream; the run stops
+    ├── CacheStoreError            a store of the HTTP cache that cannot be used (`caching.stored`)
+    ├── CorruptEntry               what it stored is damaged, and counts as not there (`caching.entry`)
+    ├── CookieFileError            a file of cookies that cannot be read or written (`cookies.files`)
+    ├── BrokenFeed                 the rest of a feed is none; its records before were given (`records.broken`)
+    ├── NotASitemap                what came in place of a sitemap (`spiders.sitemaps`)
+    ├── CassetteError              a cassette that cannot be read or written (`testing.cassette_file`)
+    └── ProgramFailed              a program that `streamcrawl chaos` ran (`cli.kills`)
 
+In brackets: the module of `streamcrawl` that an error is imported from, where it is not this one.
 An error's text is one line that names the thing it is about.
 """
 

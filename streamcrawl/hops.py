@@ -15,7 +15,7 @@ from streamcrawl.urls import host_of, hostname_of, scheme_of
 BODY_HEADERS = ("Content-Encoding", "Content-Language", "Content-Length", "Content-Location", "Content-Type")
 """What describes a body: gone with it. Source: WHATWG Fetch, "request-body-header name", and Content-Length."""
 
-PRIVATE_HEADERS = ("Authorization", "Host", "Proxy-Authorization")
+PRIVATE_HEADERS = ("Authorization", "Host")
 """What is meant for one origin alone."""
 
 ONCE = "dedupe"
@@ -68,7 +68,7 @@ def hop(
         url=target,
         method="GET" if as_get else origin.method,
         body=b"" if as_get else origin.body,
-        headers=_without_what_is_private(headers, origin.url, target, policy),
+        headers=_without_what_is_private(headers, origin, target, policy),
         cookies={},  # the jar has them, or newer ones; sent again they would undo what the server has just set
         attempt=0,
         not_before=not_before,
@@ -99,11 +99,14 @@ async def _closed(stream: BodyStream, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _without_what_is_private(headers: Headers, left: str, target: str, policy: str) -> Headers:
+def _without_what_is_private(headers: Headers, origin: Request, target: str, policy: str) -> Headers:
     """The header fields that may go on to `target`. Source: WHATWG Fetch, "HTTP-redirect fetch", step 13."""
+    left = origin.url
     if not len(headers) or host_of(left) == host_of(target):
         return headers
     headers = headers.without(*PRIVATE_HEADERS)
+    if not origin.proxy:  # else it is for the proxy that the request names itself, which the hop has too
+        headers = headers.without("Proxy-Authorization")
     if is_downgrade(left, target) or hostname_of(left) != hostname_of(target):
         headers = headers.without("Cookie")
     told = headers.get("referer")

@@ -12,21 +12,29 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from streamcrawl import siblings
 from streamcrawl.errors import InvalidURL
 
 if TYPE_CHECKING:
     from cssselect.parser import Tree
 
-LARGE = 32_768
+LARGE = 2_048
 """Characters of a page from which on CSS is asked from the right."""
 
-NAMESPACES = {"re": "http://exslt.org/regular-expressions", "set": "http://exslt.org/sets"}
+NAMESPACES = {
+    "re": "http://exslt.org/regular-expressions",
+    "set": "http://exslt.org/sets",
+    siblings.PREFIX: siblings.URI,
+}
 
 _ONLY_HREF = re.compile(r"(?:^|[\s>+~,])(?:a|area|link)(?:[.#:\[][^\s>+~,]*)?$")
 """CSS whose last element has `href` and no `src`."""
 
-_VALUE = re.compile(r"(?:@[\w:*-]+|text\(\)|string\(.*\))\s*$")
-"""XPath that gives text, not elements."""
+_ASIDE = re.compile(r"""\"[^"]*"|'[^']*'|\[[^\[\]"']*\]""")
+"""What is in quotes, or in brackets: it is not what XPath selects, but which of it."""
+
+_VALUE = re.compile(r"@|\battribute\s*::|[\w-]\s*\(")
+"""XPath that may give text, what is aside left out: attributes, `text()`, functions."""
 
 
 def all_hrefs(root: Any) -> list[str]:
@@ -43,9 +51,15 @@ def css_hrefs(root: Any, query: str, *, large: bool) -> list[str]:
 
 
 def xpath_hrefs(root: Any, query: str) -> list[str]:
-    """The same for XPath."""
-    if _VALUE.search(query) is not None:
-        return _strings(_compiled(query), root)
+    """The same for XPath, which may select text, elements, or both.
+
+    Raises: ValueError for XPath that gives a number, or whether something is so.
+    """
+    if not _is_element(root):
+        return []  # the page is JSON
+    if _may_be_text(query):
+        return _of_any(_compiled(query)(root), query)
+    # Asked for attributes, it makes no element objects, which is much quicker.
     hrefs = _strings(_compiled(f"({query})/@href"), root)
     others = _strings(_compiled(f"({query})[not(@href)]/@src"), root)
     if hrefs and others:
@@ -101,7 +115,7 @@ def _css_links(query: str, large: bool) -> tuple[str, bool]:
     """The XPath of the addresses, and True; or of the elements (or the text), and False."""
     path = css_path(query, large=large)
     only_href = all(_ONLY_HREF.search(part.strip()) is not None for part in query.split(","))
-    if not only_href or _VALUE.search(path) is not None:
+    if not only_href or _may_be_text(path):
         return path, False
     # Without brackets it is quicker: what is in order need not be sorted.
     return (f"({path})/@href" if "|" in path else f"{path}/@href"), True
@@ -115,11 +129,32 @@ def _compiled(path: str) -> Any:
     return etree.XPath(path, namespaces=NAMESPACES, smart_strings=False)
 
 
+@lru_cache(maxsize=512)
+def _may_be_text(query: str) -> bool:
+    while (less := _ASIDE.sub("", query)) != query:
+        query = less
+    return _VALUE.search(query) is not None
+
+
+def _of_any(found: Any, query: str) -> list[str]:
+    """The addresses of what XPath has selected, whatever it is."""
+    if isinstance(found, str):
+        return [found] if found else []
+    if not isinstance(found, list):
+        raise ValueError(f"{query!r} selects no links: it gives {found!r}")
+    several = cast("Iterable[Any]", found)
+    hrefs: list[str | None] = []
+    for each in several:
+        if isinstance(each, str):
+            hrefs.append(each)
+        elif _is_element(each):
+            href = each.get("href")
+            hrefs.append(each.get("src") if href is None else href)
+    return [href for href in hrefs if href is not None]
+
+
 def _strings(query: Any, root: Any) -> list[str]:
-    if not _is_element(root):
-        return []  # the page is JSON
-    found = query(root)
-    return cast("list[str]", found) if isinstance(found, list) else [str(found)]
+    return cast("list[str]", query(root)) if _is_element(root) else []  # else the page is JSON
 
 
 def _is_element(root: Any) -> bool:
@@ -127,7 +162,7 @@ def _is_element(root: Any) -> bool:
 
 
 def _from_the_right(query: str) -> str | None:
-    """One step that selects what a group of selectors does; None where some are no elements (`::text`, `::attr(…)`)."""
+    """One step that selects what a group of selectors does; None where some are elements and some are not."""
     from cssselect import SelectorError, parse
 
     try:
@@ -135,11 +170,25 @@ def _from_the_right(query: str) -> str | None:
         steps = [_step(selector.parsed_tree) for selector in selectors]
     except SelectorError:
         return None
-    if any(selector.pseudo_element is not None for selector in selectors):
+    parts = {_part(selector.pseudo_element) for selector in selectors}
+    part = parts.pop()
+    if part is None or parts:
         return None
     if len(steps) == 1:
-        return f"descendant-or-self::{steps[0]}"
-    return f"descendant-or-self::*[{' or '.join(f'self::{step}' for step in steps)}]"
+        return f"descendant-or-self::{steps[0]}{part}"
+    return f"descendant-or-self::*[{' or '.join(f'self::{step}' for step in steps)}]{part}"
+
+
+def _part(pseudo_element: Any) -> str | None:
+    """What of the element is selected by `::text` and `::attr(…)`, as a step; None for what is none of these."""
+    if pseudo_element is None:
+        return ""
+    if pseudo_element == "text":
+        return "/text()"
+    arguments: list[Any] = getattr(pseudo_element, "arguments", [])
+    if getattr(pseudo_element, "name", "") == "attr" and len(arguments) == 1 and arguments[0].type == "IDENT":
+        return f"/@{arguments[0].value}"
+    return None
 
 
 # Each condition has brackets of its own, and none has parentheses: only so the engine stops at the first node found,
@@ -157,7 +206,7 @@ def _step(tree: Tree) -> str:
         xpath = HTMLTranslator().xpath(tree)
         if xpath.path:
             raise ExpressionError(f"{tree} is more than one step")  # as some are in older versions of cssselect
-        return str(xpath)
+        return _SIBLINGS.sub(_by_function, _COUNTED.sub(_uncounted, str(xpath)))
     found = _step(tree.subselector)
     if tree.combinator == " ":
         return f"{found}[{_above(tree.selector)}]"
@@ -166,7 +215,26 @@ def _step(tree: Tree) -> str:
         return f"{found}[parent::{left}]"
     if tree.combinator == "~":
         return f"{found}[preceding-sibling::{left}]"
-    return f"{found}[preceding-sibling::*[1][self::{left}]]"
+    # The number has to be the last condition: else all siblings are gathered before it is looked at.
+    return f"{found}[preceding-sibling::*[1]/self::{left}]"
+
+
+_COUNTED = re.compile(r"count\(((?:preceding|following)-sibling::[^\s()\[\]]+)\) ([<>]?=) (-?\d+)")
+_SIBLINGS = re.compile(r"count\((preceding|following)-sibling::([A-Za-z0-9*-]+)\)")
+
+
+def _uncounted(condition: re.Match[str]) -> str:
+    """How many siblings there are, asked so that no more are looked at than that: `:first-child`, `:nth-child(3)`, …"""
+    siblings, relation, number = condition[1], condition[2], int(condition[3])
+    least = "true()" if number <= 0 else f"boolean({siblings}[{number}])"
+    most = "false()" if number < 0 else f"not({siblings}[{number + 1}])"
+    return {">=": least, "<=": most, "=": f"({least} and {most})" if number > 0 else most}[relation]
+
+
+def _by_function(count: re.Match[str]) -> str:
+    """What `:nth-child(2n)` and the like have to count."""
+    siblings.install()
+    return f"{siblings.PREFIX}:{count[1]}('{count[2]}')"
 
 
 def _above(tree: Tree) -> str:

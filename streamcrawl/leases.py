@@ -77,6 +77,10 @@ class Progress:
     def has(self, ordinal: int) -> bool:
         return ordinal < self.prefix or ordinal in self.beyond
 
+    def hold(self, sink: str, ordinal: int, number: int) -> None:
+        """The sink has this output."""
+        self.partial.setdefault(ordinal, set()).add((sink, number))
+
     def holds(self, sink: str, ordinal: int, number: int) -> bool:
         """Whether the sink has this output."""
         return bool(self.partial) and (sink, number) in self.partial.get(ordinal, ())

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from streamcrawl.response import Response
 
 HTML = ("text/html", "application/xhtml+xml")
+INERT = frozenset({"template"})
+"""What stands in these is no part of the page. Source: WHATWG HTML, "the template element"."""
 
 _SPACE = "\t\n\f\r "
 _REFRESH = re.compile(
@@ -43,7 +45,7 @@ def is_html(response: Response) -> bool:
 
 
 def metas(text: str, ignored: Collection[str] = ()) -> Iterator[Meta]:
-    """The `meta` elements of the beginning of a page, in order: not those in comments and scripts.
+    """The `meta` elements of the beginning of a page, in order: not those in comments, scripts and templates.
 
     Args:
         text: HTML; it may break off anywhere.
@@ -59,8 +61,9 @@ def metas(text: str, ignored: Collection[str] = ()) -> Iterator[Meta]:
         return
     if root is None:  # pyright: ignore[reportUnnecessaryComparison] - of a page with no element in it
         return
+    passed = INERT.union(ignored)
     for each in root.iter("meta"):
-        if not any(above.tag in ignored for above in each.iterancestors()):
+        if not any(above.tag in passed for above in each.iterancestors()):
             get = each.get
             yield Meta((get("name") or "").lower(), (get("http-equiv") or "").lower(), get("content") or "")
 

@@ -11,7 +11,7 @@ from itertools import islice
 from random import Random
 from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
-from streamcrawl.backoff import Wait, backoff
+from streamcrawl.backoff import Wait, backoff, waited
 from streamcrawl.core import Again, Failed, Outcome, Request, Run
 from streamcrawl.errors import (
     AddressRefused,
@@ -274,7 +274,7 @@ class Pool:
             return None
         member.failures += 1
         member.doubts = 0
-        seconds = self._rotation.rest(member.failures, self._random)
+        seconds = waited(self._rotation.rest, member.failures, self._random)
         member.until = now + seconds
         return Change(seconds)
 

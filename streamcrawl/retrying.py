@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from streamcrawl.backoff import Wait, backoff, retry_after
+from streamcrawl.backoff import Wait, backoff, retry_after, waited
 from streamcrawl.breaker import host_for
 from streamcrawl.core import RUN, Again, Failed, Outcome, Request, Run
 from streamcrawl.events import Notice
@@ -17,6 +18,10 @@ from streamcrawl.transport.body import shown
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS = ("debug", "info", "warning", "error")
+LevelOf: TypeAlias = Callable[[Request], Level]
+"""The level for a request, made of its `meta` for example."""
+PriorityOf: TypeAlias = Callable[[Request], int]
+"""What is added to the priority of a request."""
 WAIT = backoff(1.0, ceiling=60.0)
 
 
@@ -26,21 +31,29 @@ class RetryPolicy:
 
     times: int = 2
     wait: Wait = WAIT
-    priority: int = -1
+    priority: int | PriorityOf = -1
     max_retry_after: float = 3600.0
-    give_up_level: Level = "error"
+    give_up_level: Level | LevelOf = "error"
 
     def __post_init__(self) -> None:
         if self.times < 0:
             raise ValueError(f"retry(times={self.times!r}): 0 or more")
         if not self.max_retry_after >= 0:
             raise ValueError(f"retry(max_retry_after={self.max_retry_after!r}): 0 seconds or more")
-        if self.give_up_level not in LEVELS:
+        if not callable(self.give_up_level) and self.give_up_level not in LEVELS:
             raise ValueError(f"retry(give_up_level={self.give_up_level!r}): one of {', '.join(LEVELS)}")
 
     def times_for(self, request: Request) -> int:
         """Repeats that the request may have."""
         return self.times if request.max_retries is None else request.max_retries
+
+    def priority_for(self, request: Request) -> int:
+        """What is added to the request's priority."""
+        return self.priority(request) if callable(self.priority) else self.priority
+
+    def level_for(self, request: Request) -> Level:
+        """Of the Notice that the request has no repeat left."""
+        return self.give_up_level(request) if callable(self.give_up_level) else self.give_up_level
 
 
 POLICIES: WeakKeyDictionary[Run, RetryPolicy] = WeakKeyDictionary()
@@ -87,7 +100,7 @@ def get_retry_request(
     text = reason if isinstance(reason, str) else name_of(reason)
     origin = request.origin
     if origin.attempt >= given.times:
-        give_up(run, origin, text, given.give_up_level, stats_key)
+        give_up(run, origin, text, given.level_for(origin), stats_key)
         return None
     count_repeat(run, text, stats_key)
     return once_more(repeated(run, origin, given))
@@ -98,8 +111,8 @@ def repeated(run: Run, origin: Request, policy: RetryPolicy, asked: float = 0.0)
     repeat = origin.attempt + 1
     return origin.replace(
         attempt=repeat,
-        not_before=run.now() + max(policy.wait(repeat, run.random), asked),
-        priority=origin.priority + policy.priority,
+        not_before=run.now() + max(waited(policy.wait, repeat, run.random), asked),
+        priority=origin.priority + policy.priority_for(origin),
         answer=None,
     )
 

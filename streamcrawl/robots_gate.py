@@ -26,13 +26,16 @@ from streamcrawl.robots import (
     target_of,
 )
 from streamcrawl.robots_kept import Answers, Kept, Known, bare, with_file, without_answer
+from streamcrawl.transport.reach import AGENTS
 from streamcrawl.urls import host_of
 
 PRIORITY = 1_000
 HOPS = 5
-"""Redirects that are followed where no layer does. Source: RFC 9309 §2.3.1.2."""
+"""Redirects that are followed, whatever the layer `redirect` was told. Source: RFC 9309 §2.3.1.2."""
 SHARED = 100
 """Hosts of one slot whose delays are remembered, the longest of them."""
+SLOTS = 10_000
+"""Slots of which that is remembered, the last of them."""
 READING = 60.0
 """Seconds that the first 500 KiB of an overlong file may take."""
 ANY_SIZE = 1 << 50
@@ -65,6 +68,7 @@ class Gate:
         self._asking: dict[str, asyncio.Future[Known | None]] = {}
         self._closed: Counter[str] = Counter()
         """How many of the hosts that share a queue of the frontier are being asked."""
+        self._default: str | None = None
         self._slots: dict[str, dict[str, float]] = {}
         """The delays that hosts ask for which share a slot."""
 
@@ -103,7 +107,13 @@ class Gate:
         if self._policy.user_agent is not None:
             return self._policy.user_agent
         headers = request.headers
-        return DEFAULT_AGENT if headers is NO_HEADERS else headers.get("user-agent") or DEFAULT_AGENT
+        return (None if headers is NO_HEADERS else headers.get("user-agent")) or self._of_fetch()
+
+    def _of_fetch(self) -> str:
+        """The name that `fetch` gives, below all layers, where a request has none."""
+        if self._default is None:
+            self._default = AGENTS.get(self._run) or DEFAULT_AGENT
+        return self._default
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -250,14 +260,16 @@ class Gate:
 
     def _slowest(self, slot: str, host: str, delay: float) -> float:
         """The longest delay that any host asks for of those that share a slot of the user's."""
-        asked = self._slots.setdefault(slot, {})
+        asked = self._slots.pop(slot, {})
         asked.pop(host, None)
         if delay:
             asked[host] = delay
             if len(asked) > SHARED:
                 del asked[min(asked, key=asked.__getitem__)]
-        elif not asked:
-            del self._slots[slot]
+        if asked:
+            self._slots[slot] = asked
+            if len(self._slots) > SLOTS:
+                del self._slots[next(iter(self._slots))]
         return max(asked.values(), default=0.0)
 
     def _unreachable(self, request: Request, host: str, problem: str, lost: FetchError | None) -> Known:
@@ -321,6 +333,7 @@ def _question(request: Request, host: str) -> Request:
         cookiejar=origin.cookiejar,
         proxy=origin.proxy,
         reach=origin.reach,
+        max_redirects=HOPS,
         skip=(*SKIPPED, *origin.skip),
     )
 

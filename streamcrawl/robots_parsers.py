@@ -15,6 +15,7 @@ from urllib.robotparser import RobotFileParser
 
 from streamcrawl.errors import FlowError
 from streamcrawl.robots import RequestRate, RobotsParser, absolute, beginning, target_of
+from streamcrawl.robots_agents import Groups, product_of
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -52,18 +53,6 @@ def _line(line: bytes) -> str:
         return line.decode("latin-1")
 
 
-_PRODUCT = re.compile(r"Mozilla/[\d.]+\s*\(compatible;\s*([^/;)\s]+)|\s*([^/\s(]+)", re.IGNORECASE)
-
-
-def product_of(agent: str) -> str:
-    """The product name in a User-Agent field, which is what rules are written for; a plain name is itself.
-
-    Source: RFC 9309 §2.2.1; RFC 9110 §10.1.5 (product, comment).
-    """
-    found = _PRODUCT.match(agent)
-    return agent if found is None else found[1] or found[2]
-
-
 def _positive(seconds: float | None) -> float | None:
     return seconds if seconds is not None and 0 < seconds < math.inf else None
 
@@ -86,23 +75,24 @@ def _readable(lines: Iterable[str], read: Callable[[str], object]) -> list[str]:
 class ProtegoRules:
     """Rules as Protego reads them: the longest match wins, `*` and `$` are understood."""
 
-    __slots__ = ("_parsed",)
+    __slots__ = ("_groups", "_parsed")
 
-    def __init__(self, parsed: Protego) -> None:
+    def __init__(self, parsed: Protego, groups: Groups) -> None:
         self._parsed = parsed
+        self._groups = groups
 
     @property
     def sitemaps(self) -> tuple[str, ...]:
         return tuple(self._parsed.sitemaps)
 
     def allowed(self, url: str, agent: str) -> bool:
-        return self._parsed.can_fetch(url, agent)
+        return self._parsed.can_fetch(url, self._groups.of(agent))
 
     def crawl_delay(self, agent: str) -> float | None:
-        return _positive(self._parsed.crawl_delay(agent))
+        return _positive(self._parsed.crawl_delay(self._groups.of(agent)))
 
     def request_rate(self, agent: str) -> RequestRate | None:
-        rate = self._parsed.request_rate(agent)
+        rate = self._parsed.request_rate(self._groups.of(agent))
         return None if rate is None or rate.requests < 1 else RequestRate(rate.requests, float(rate.seconds))
 
     def __repr__(self) -> str:
@@ -113,7 +103,8 @@ def protego_parser(body: bytes, url: str) -> ProtegoRules:
     """The rules in a robots.txt, by Protego. Source: RFC 9309 §2.2 (grammar, matching)."""
     from protego import Protego
 
-    return ProtegoRules(Protego.parse(text_of(body)))
+    text = text_of(body)
+    return ProtegoRules(Protego.parse(text), Groups(text))
 
 
 def sitemaps_in(body: bytes, url: str) -> tuple[str, ...]:

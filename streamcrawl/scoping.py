@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from streamcrawl.core import Request
 from streamcrawl.errors import InvalidURL
-from streamcrawl.urls import WEB_SCHEMES, host_of, hostname_of, normalize, registrable_domain
+from streamcrawl.urls import WEB_SCHEMES, domain_key, host_of, hostname_of, normalize, site_key
 
 OPEN_SCHEMES = WEB_SCHEMES | {"ftp", "ftps"}
 """Where a page of the web may lead: not to local files, nor to stores that are read with the user's own credentials."""
@@ -78,7 +78,11 @@ def _domain(name: str) -> str:
     found = hostname_of(url)
     if found and "*" not in found and url == f"http://{found}/":
         return found
-    raise ValueError(f"not a domain name: {name!r} (subdomains are included; no scheme, port, path or pattern)")
+    meant = hostname_of(plain) if "://" in plain else ""
+    raise ValueError(
+        f"not a domain name: {name!r} "
+        + (f"(write {meant!r})" if meant else "(subdomains are included; no scheme, port, path or pattern)")
+    )
 
 
 def _by_host(same: Callable[[str, str], bool]) -> Callable[[Request], bool]:
@@ -113,26 +117,11 @@ def _scheme(host: str) -> str:
 
 
 def _same_host(host: str, site: str) -> bool:
-    return _site_key(host) == _site_key(site)
+    return site_key(host) == site_key(site)
 
 
 def _same_domain(host: str, site: str) -> bool:
-    return _domain_key(host) == _domain_key(site)
-
-
-def _site_key(host: str) -> tuple[str, str]:
-    """A web host without its scheme and "www."; ports count where they are not the scheme's own."""
-    scheme, _, place = host.partition("://")
-    bare = place.removeprefix("www.")
-    # "www.com" is a name of its own.
-    return ("web" if scheme in WEB_SCHEMES else scheme), (bare if "." in bare else place)
-
-
-def _domain_key(host: str) -> tuple[str, str]:
-    scheme, name = _scheme(host), hostname_of(host)
-    # An address has no domain: the suffix list would take its last two numbers for one.
-    address = name.endswith("]") or name.rpartition(".")[2].isdigit()
-    return ("web" if scheme in WEB_SCHEMES else scheme), (name if address else registrable_domain(name))
+    return domain_key(host) == domain_key(site)
 
 
 _WORDS: dict[str, Callable[[str, str], bool]] = {

@@ -50,6 +50,16 @@ def normalize(url: str) -> str:
         raise InvalidURL(url, why) from None
 
 
+def masked(url: str) -> str:
+    """The URL with stars in place of its credentials, as a repr shows it."""
+    start = url.find("://") + 3 if isinstance(url, str) else 0  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+    if start < 3 or "@" not in url:
+        return url
+    end = min((at for mark in "/?#" if (at := url.find(mark, start)) >= 0), default=len(url))
+    name, _, host = url[start:end].rpartition("@")
+    return f"{url[:start]}***@{host}{url[end:]}" if name else url
+
+
 class Base:
     """A page's base URL, parsed once and joined with many links."""
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Literal
 
 from streamcrawl.core import Request
 from streamcrawl.headers import Headers
 
 MOVED = {
+    "allow_offsite": 'Request(skip=("scope",))',
+    "bindaddress": "Wire(transport=…)",
     "cookiejar": "Request(cookiejar=…)",
     "dont_cache": 'Request(cache="no-store")',
     "dont_merge_cookies": 'Request(skip=("cookies",))',
     "dont_obey_robotstxt": 'Request(skip=("robots_txt",))',
     "dont_redirect": "Request(max_redirects=0)",
     "dont_retry": "Request(max_retries=0)",
+    "download_maxsize": "Request(max_size=…)",
     "download_slot": "Request(slot=…)",
     "download_timeout": "Request(timeout=…)",
+    "give_up_log_level": "ops.retry(give_up_level=…)",
     "handle_httpstatus_all": 'Request(statuses="any")',
     "handle_httpstatus_list": "Request(statuses=…)",
+    "http_auth_domain": "ops.http_auth(…)",
+    "http_pass": "ops.http_auth(…)",
+    "http_user": "ops.http_auth(…)",
     "max_retry_times": "Request(max_retries=…)",
+    "priority_adjust": "ops.retry(priority=…)",
     "proxy": "Request(proxy=…)",
     "referrer_policy": "Request(referrer_policy=…)",
 }
@@ -51,6 +60,13 @@ def vetted(request: Request) -> Request:
         if function is not None and not callable(function):
             raise TypeError(f"{name}={function!r}: a function, such as self.parse_item")
     return request.replace(**changes)
+
+
+def wanted_statuses(spider: Any) -> Collection[int] | Literal["any"]:
+    """Statuses outside 200-299 that a spider says its callbacks want."""
+    if getattr(spider, "handle_httpstatus_all", False):
+        return "any"
+    return getattr(spider, "handle_httpstatus_list", None) or ()
 
 
 def moved_keys(request: Request) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamcrawl.backoff import backoff, retry_after, transient
+from streamcrawl.backoff import backoff, retry_after, transient, waited
 from streamcrawl.core import Dropped, Failed, Request
 from streamcrawl.errors import (
     AddressRefused,
@@ -55,13 +55,21 @@ def test_arguments_out_of_bounds(arguments: dict[str, Any], said: str) -> None:
         backoff(**arguments)
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_wait_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="a wait before repeat 2 of"):
+        waited(lambda repeat, random: seconds, 2, Random(1))
+    assert waited(lambda repeat, random: 1.5 * repeat, 2, Random(1)) == 3.0
+
+
 @pytest.mark.parametrize(
     ("error", "get", "post"),
     [
         (ResolveError("x"), True, True),
         (ConnectError("x"), True, True),
         (FetchTimeout("x"), True, False),
-        (ProxyError("x"), True, False),
+        (ProxyError("x"), True, True),  # not connected, not served
+        (ProxyError("x", status=403, response=Response("http://a.example/", 403)), True, True),
         (ProtocolError("x"), True, False),
         (TruncatedBody("x"), True, False),
         (TLSError("x"), False, False),

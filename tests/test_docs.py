@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from docs_page import Block, blocks
+from forked import Done, Forked
 
 ROOT = Path(__file__).parent.parent
 RUNNER = Path(__file__).parent / "docs_page.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the blocks of `page` in `folder`, in a process of its own; a warning is an error."""
-    command = [sys.executable, "-W", "error", str(RUNNER), str(page)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    """Where processes come from in which a warning is an error."""
+    made = Forked(os.environ, "-W", "error")
+    yield made
+    made.close()
+
+
+def run(page: Path, folder: Path, forked: Forked) -> Done:
+    """Run the blocks of `page` in `folder`, in a process of its own."""
+    return forked.run([str(page)], folder, os.environ, script=RUNNER, timeout=100)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_blocks_of_every_page_run(page: Path, tmp_path: Path) -> None:
+def test_the_blocks_of_every_page_run(page: Path, tmp_path: Path, forked: Forked) -> None:
     if all(block.not_run is not None for block in blocks(page.read_text("utf-8"))):
         return
-    done = run(page, tmp_path)
+    done = run(page, tmp_path, forked)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
@@ -99,16 +107,16 @@ def test_a_block_is_not_run_only_with_a_reason(comment: str) -> None:
         ("```python\ndef broken(:\n```\n", "SyntaxError"),
     ],
 )
-def test_a_page_that_does_not_work_fails(text: str, said: str, tmp_path: Path) -> None:
+def test_a_page_that_does_not_work_fails(text: str, said: str, tmp_path: Path, forked: Forked) -> None:
     page = tmp_path / "page.md"
     page.write_text(text)
-    done = run(page, tmp_path)
+    done = run(page, tmp_path, forked)
     assert done.returncode == 1
     assert said in done.stderr
     assert "page.md" in done.stderr
 
 
-def test_a_page_may_crawl_this_machine_and_define_classes(tmp_path: Path) -> None:
+def test_a_page_may_crawl_this_machine_and_define_classes(tmp_path: Path, forked: Forked) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         """
@@ -130,5 +138,5 @@ print(Quote("a"))
 ```
 """
     )
-    done = run(page, tmp_path)
+    done = run(page, tmp_path, forked)
     assert (done.returncode, done.stdout) == (0, "Quote(text='a')\n"), done.stderr

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "streamcrawl"
 
 LAYERS = (
-    ("encoding", "errors", "headers", "hrefs", "response", "urls", "version"),
-    ("core", "leases"),
-    ("adapters", "events", "items"),
+    ("encoding", "errors", "headers", "hrefs", "referrer", "response", "siblings", "urls", "version"),
+    ("core", "leases", "mistakes"),
+    ("adapters", "events", "items", "stats"),
     ("streams",),
     (
         "backoff",
@@ -31,13 +31,14 @@ LAYERS = (
         "links",
         "loaders",
         "metas",
+        "pipelines",
         "proxies",
         "proxy_urls",
         "records",
-        "referrer",
         "requests",
         "retrying",
         "robots",
+        "robots_agents",
         "robots_gate",
         "robots_kept",
         "robots_parsers",
@@ -48,7 +49,7 @@ LAYERS = (
         "vetting",
         "validating",
     ),
-    ("operators",),
+    ("linkextractors", "loader", "operators"),
     ("spiders",),
     ("crawl",),
     ("",),  # streamcrawl/__init__.py, which re-exports

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -56,9 +56,9 @@ def test_a_refresh_never_raises(content: str) -> None:
     "content", ["1" * 200_000 + "x", "1." * 100_000 + "x", " " * 200_000 + "x", "1" + " " * 200_000]
 )
 def test_a_refresh_made_to_be_slow_is_not(content: str) -> None:
-    began = perf_counter()
+    began = process_time()
     parse_refresh(content)
-    assert perf_counter() - began < 0.5  # going back and forth it would be minutes
+    assert process_time() - began < 0.5  # going back and forth it would be minutes
 
 
 def test_metas_in_order_whatever_their_case() -> None:
@@ -75,7 +75,7 @@ def test_metas_in_order_whatever_their_case() -> None:
 def test_what_is_no_meta_of_the_page() -> None:
     text = """<head><!-- <meta name=comment> --><script>"<meta name=script>"</script>
     <noscript><meta name=noscript></noscript><noscript><p><b><meta name=deep></b></p></noscript>
-    <meta name=real></head>"""
+    <template><meta name=template><b><meta name=inert></b></template><meta name=real></head>"""
     assert [meta.name for meta in metas(text, {"noscript"})] == ["real"]
     assert [meta.name for meta in metas(text)] == ["noscript", "deep", "real"]
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from streamcrawl.errors import InvalidURL
 from streamcrawl.headers import Headers
 from streamcrawl.robots import PARSED, RequestRate, RobotsParser, RobotsRules, absolute, delay_asked, freshness
+from streamcrawl.robots_agents import product_of
 from streamcrawl.robots_parsers import (
     PARSERS,
     installed,
-    product_of,
     protego_parser,
     reppy_parser,
     rerp_parser,
@@ -119,6 +119,43 @@ def test_every_parser_reads_a_plain_file(name: str) -> None:
         assert repr(rules).endswith("Rules, 1 sitemaps>")
 
 
+@pytest.mark.parametrize(
+    ("agent", "group"),
+    [
+        ("shopbot/1.0 (+https://shop.example/bot; a@crawl.example)", "shopbot"),
+        ("SHOPBOT", "shopbot"),
+        ("shopbots/1.0", "*"),  # by RFC 9309 a name is the whole of it
+        ("shopbot-news/1.0", "*"),
+        ("bot/1", "bot"),
+        ("Shop Bot", "shop bot"),
+        ("deals", "deals"),  # the group's name is "Deals/2.0"
+        ("news", "news"),  # "*News*"
+        ("two", "two words"),
+        ("Mozilla/5.0 (compatible; shopbot/1.0; +https://bot.example/deals)", "shopbot"),
+        ("Mozilla/5.0 (X11) Chrome/120.0 (see https://bot.example/) Deals/3", "deals"),
+        ("Mozilla/5.0 (X11) Chrome/120.0", "*"),
+        ("x/1 (compatible; shopbot)", "*"),
+        ("", "*"),
+    ],
+)
+def test_the_group_that_holds_for_an_agent(agent: str, group: str) -> None:
+    names = ["*", "bot", "crawl", "https", "example", "shopbot", "Shop Bot", "Deals/2.0", "*News*", "two words"]
+    text = "".join(
+        f"User-agent: {name} # note\nDisallow: /{at}\nCrawl-delay: {at + 1}\n" for at, name in enumerate(names)
+    )
+    rules = protego_parser(text.encode(), URL)
+    known = [name.lower().replace("*", "").partition("/")[0] or "*" for name in names]
+    forbidden = [known[at] for at in range(len(names)) if not rules.allowed(f"http://a.example/{at}", agent)]
+    assert forbidden == [group]
+    assert rules.crawl_delay(agent) == known.index(group) + 1
+
+
+def test_a_file_without_a_group_for_everybody_forbids_others_nothing() -> None:
+    rules = protego_parser(b"User-agent: bot\nDisallow: /", URL)
+    assert rules.allowed("http://a.example/", "shopbot/1.0 (+https://shop.example/bot)")
+    assert not rules.allowed("http://a.example/", "Bot/7")
+
+
 @pytest.mark.parametrize("parser", [protego_parser, stdlib_parser])
 def test_request_rate(parser: RobotsParser) -> None:
     rules = parser(b"User-agent: *\nRequest-rate: 3/15\nDisallow:", URL)
@@ -155,6 +192,8 @@ def test_the_parsers_differ_where_the_table_in_the_docs_says_so() -> None:
         ("Shop/2.0 (+http://shop.example)", "Shop"),
         ("Mozilla/5.0 (compatible; Shop-Bot/2.0; +http://shop.example)", "Shop-Bot"),
         ("Mozilla/5.0 (compatible;shop)", "shop"),
+        ("Mozilla/5.0 AppleWebKit/537 (KHTML, like Gecko; compatible; shop/1; +http://s.example) Chrome/1", "shop"),
+        ("Mozilla/5.0 (Linux; Nexus 5X) Chrome/1.2 Mobile (compatible; shop/1; +http://s.example)", "shop"),
         ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "Mozilla"),
         ("  two words", "two"),
         ("", ""),

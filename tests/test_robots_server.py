@@ -18,7 +18,9 @@ from streamcrawl.operators.download import download
 from streamcrawl.operators.redirect import redirect
 from streamcrawl.operators.robots_txt import robots_txt
 from streamcrawl.operators.timeout import timeout
+from streamcrawl.response import Response
 from streamcrawl.robots import PARSED
+from streamcrawl.transport import Wire
 
 RULES = b"User-agent: *\nDisallow: /private\n"
 ENOUGH = 64 * 1024 * 1024
@@ -192,7 +194,7 @@ def test_what_an_answer_means(name: str) -> None:
     server = asyncio.run(main())
     # The transport itself repeats what is cut off before any answer; an overlong file is asked for once more.
     twice = robots.__qualname__.startswith("endless")
-    assert server.asked.count("/robots.txt") == (2 if twice else 21 if name == "redirect loop" else 1)
+    assert server.asked.count("/robots.txt") == (2 if twice else 6 if name == "redirect loop" else 1)
     pages_asked = {path for path in server.asked if path in ("/a", "/private")}
     assert pages_asked == {path for path, end in expected.items() if end == "200"}
     # Twice what counts, what a decoder gives at once, and what the sockets of both sides hold.
@@ -242,3 +244,23 @@ def test_what_is_read_of_an_overlong_file_is_what_counts() -> None:
             assert await crawled(server) == OBEYED
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("shopbot/1.0 (+https://shop.example/bot)", "/a"), ("crawler/1.0", "/private"), ("", "/b")],
+    ids=["its own", "another", "none"],
+)
+def test_the_name_that_the_wire_sends_counts_where_a_request_has_none(name: str, allowed: str) -> None:
+    groups = {"shopbot": "/a", "streamcrawl": "/b", "*": "/private"}
+    rules = "".join(f"User-agent: {group}\nDisallow: /\nAllow: {path}$\n\n" for group, path in groups.items())
+
+    async def main() -> list[str]:
+        ends: list[Outcome] = []
+        async with serving(answer("200 OK", rules.encode())) as server:
+            requests = [Request(server.url + path) for path in groups.values()]
+            stage = download(robots_txt(), fetch=Wire(user_agent=name))
+            await reactivex.from_iterable(requests).pipe(stage, rx.do_action(ends.append))
+            return [end.url.removeprefix(server.url) for end in ends if isinstance(end, Response)]
+
+    assert asyncio.run(main()) == [allowed]

@@ -72,13 +72,13 @@ def execute(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise StreamcrawlError(f"port {arguments.port}: {error.strerror or error}") from error
         if arguments.serve:
-            print(f"the demo shop is at {shop.url}/ until Ctrl-C", flush=True)
-            return _wait()
+            return _serve(shop.url)
         return _crawl(shop.url, arguments)
 
 
-def _wait() -> int:
-    try:
+def _serve(url: str) -> int:
+    try:  # who reads the line may interrupt at once
+        print(f"the demo shop is at {url}/ until Ctrl-C", flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         print()
@@ -89,7 +89,8 @@ def _crawl(url: str, arguments: argparse.Namespace) -> int:
     from streamcrawl.cli.watching import level_of, watched
 
     if not arguments.quiet:
-        print(f"A shop of 300 products is at {url}/; it is crawled into {FOLDER}/.\n", flush=True)
+        print(f"A shop of 300 products is at {url}/; it is crawled into {FOLDER}/.")
+        print("One of its pages is missing, on purpose.\n", flush=True)
     with logging_lines(level_of(arguments)) as lines:
         code = watched(flow(url, FOLDER, arguments.pages), lines, quiet=arguments.quiet)
     if code == 0:

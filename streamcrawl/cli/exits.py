@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streamcrawl.errors import StreamcrawlError
+from streamcrawl import mistakes
+from streamcrawl.mistakes import discreet as discreet
 
 FINISHED = 0
 FAILED = 1
@@ -16,7 +17,5 @@ class WrongUsage(Exception):
 
 def one_line(error: BaseException) -> str:
     """The error in one line: the project's own speak for themselves, others with their type."""
-    text = " ".join(str(error).split())
-    if isinstance(error, (StreamcrawlError, WrongUsage)):
-        return text or type(error).__name__
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text = discreet(" ".join(str(error).split()))
+    return text if text and isinstance(error, WrongUsage) else mistakes.one_line(error)

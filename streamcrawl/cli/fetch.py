@@ -9,7 +9,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from streamcrawl.cli.exits import FAILED, FINISHED, WrongUsage, one_line
+from streamcrawl.cli.exits import FAILED, FINISHED, WrongUsage, discreet, one_line
 from streamcrawl.cli.flows import flow_from
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def told_of_status(response: Response) -> int:
     """The exit code; a status of failure is said."""
     if response.status >= 400:
-        print(f"error: {response.url}: HTTP status {status(response)}", file=sys.stderr)
+        print(f"error: {discreet(response.url)}: HTTP status {status(response)}", file=sys.stderr)
         return FAILED
     return FINISHED
 
@@ -85,6 +85,7 @@ def brought_or_told(arguments: argparse.Namespace) -> Response | None:
     from streamcrawl.core import Request
     from streamcrawl.errors import InvalidURL, StreamcrawlError
     from streamcrawl.headers import Headers
+    from streamcrawl.transport.body import shown
 
     request = Request(
         arguments.url, headers=Headers(arguments.fields), max_redirects=0 if arguments.no_redirect else None
@@ -96,7 +97,10 @@ def brought_or_told(arguments: argparse.Namespace) -> Response | None:
             raise WrongUsage(one_line(error)) from error
         except StreamcrawlError as error:
             text = one_line(error)
-            print(f"error: {text if arguments.url in text else f'{arguments.url}: {text}'}", file=sys.stderr)
+            url = discreet(arguments.url)
+            print(
+                f"error: {text if shown(arguments.url) in text or url in text else f'{url}: {text}'}", file=sys.stderr
+            )
             return None
 
 

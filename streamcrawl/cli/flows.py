@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-import traceback
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 from streamcrawl.cli.exits import WrongUsage, one_line
+from streamcrawl.errors import StreamcrawlError
+from streamcrawl.mistakes import place_of, said
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
@@ -107,7 +108,8 @@ def _split(given: str) -> tuple[Path, str | None]:
     if path.is_dir():
         raise WrongUsage(f"{path}: a folder, not a Python file")
     if not path.is_file():
-        raise WrongUsage(f"{path}: no such file")
+        meant = f"; did you mean {path}.py?" if path.with_name(f"{path.name}.py").is_file() else ""
+        raise WrongUsage(f"{path}: no such file{meant}")
     if path.suffix != ".py":
         raise WrongUsage(f"{path}: not a Python file (its name does not end in .py)")
     return path, name if named else None
@@ -132,28 +134,10 @@ def _users(path: Path, work: Callable[[], T]) -> T:
     try:
         return work()
     except (Exception, SystemExit) as error:
-        if isinstance(error, SyntaxError) and error.filename is not None:
-            what, where = f"{type(error).__name__}: {error.msg}", f"{_short(error.filename)}:{error.lineno}"
-        else:
-            what, where = one_line(error), _place(path, error)
+        own = isinstance(error, StreamcrawlError)  # it speaks for itself
+        where = place_of(error) if own else ""
+        what = one_line(error) if own else said(error)
         raise WrongUsage(f"{path}: {what} ({where})" if where else f"{path}: {what}") from error
-
-
-def _place(path: Path, error: BaseException) -> str:
-    """The deepest line of the flow file, or of a file in its folder, that led to the error."""
-    folder = path.resolve().parent
-    found = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename).is_relative_to(folder) and "site-packages" not in frame.filename:
-            found = f"{_short(frame.filename)}:{frame.lineno}"
-    return found
-
-
-def _short(filename: str) -> str:
-    try:
-        return str(Path(filename).resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return filename
 
 
 def _called(path: Path, module: ModuleType, name: str) -> Any:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from streamcrawl.cli.exits import discreet
+
 LEVELS = ("debug", "info", "warning", "error")
 
 LOG = logging.getLogger("streamcrawl")
@@ -34,7 +36,7 @@ class Lines(logging.Handler):
             if record.exc_info:
                 text += "\n" + (self.formatter or logging.Formatter()).formatException(record.exc_info)
             whose = "" if record.name == LOG.name else f"{record.name}: "
-            self.write(f"{clock} {record.levelname.lower():<7} {whose}{text}", record.levelno)
+            self.write(f"{clock} {record.levelname.lower():<7} {whose}{discreet(text)}", record.levelno)
         except Exception:
             self.handleError(record)
 

@@ -25,6 +25,7 @@ from streamcrawl.cli import (
     view,
 )
 from streamcrawl.cli.exits import FAILED, INTERRUPTED, USAGE, WrongUsage, one_line
+from streamcrawl.cli.parser import Parser
 from streamcrawl.version import __version__
 
 EXAMPLES = """\
@@ -85,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     # argparse's own list of commands has no room for the longest name on its line.
     listed = "\n".join(f"  {name:<11}{command.HELP}" for name, command in COMMANDS.items())
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="streamcrawl",
         usage="streamcrawl [--help] [--version] COMMAND ...",
         description="A web crawler made of reactive streams.",
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
             name, description=command.DESCRIPTION, epilog=f"examples:\n{command.EXAMPLES}", formatter_class=plain
         )
         command.add_arguments(added)
-        added.set_defaults(execute=command.execute)
+        added.set_defaults(execute=command.execute, parser=added)
     return made
 
 
@@ -123,12 +124,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parsed(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments. argparse takes no more names that come after an option; those are added here."""
-    arguments, rest = made.parse_known_args(argv)
+    arguments, rest = made.parse_known_args(_joined(sys.argv[1:] if argv is None else argv))
     if rest and (not hasattr(arguments, "names") or any(each.startswith("-") for each in rest)):
-        made.error(f"unrecognized arguments: {' '.join(rest)}")
+        getattr(arguments, "parser", made).error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.names = [*arguments.names, *rest]
     return arguments
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The arguments with `-O -:json` as one of them: to argparse the second would be an option of its own."""
+    joined: list[str] = []
+    for each in argv:
+        if joined and joined[-1] in ("-o", "-O") and each.startswith("-:"):
+            joined[-1] += each
+        else:
+            joined.append(each)
+    return joined
 
 
 def _executed(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from streamcrawl.cli.cassettes import Missed, add_cassettes, with_cassette
-from streamcrawl.cli.exits import FAILED, FINISHED, INTERRUPTED, WrongUsage, one_line
+from streamcrawl.cli.exits import FAILED, FINISHED, INTERRUPTED, WrongUsage, discreet, one_line
 from streamcrawl.cli.flows import FlowFile, add_spider_arguments, crawl_in, file_from
 from streamcrawl.cli.run import positive
 
@@ -113,11 +113,17 @@ def callback_of(crawl: Crawl[Any], file: FlowFile, arguments: argparse.Namespace
 
 def by_rule(spider: Any, url: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The callback of the first rule that the URL matches, and the meta that it reads. Raises: WrongUsage."""
-    for n, rule in enumerate(spider.rules):
+    for n, rule in enumerate(rules_of(spider)):
         matches = getattr(rule.link_extractor, "matches", None)
         if rule.link_extractor is None or (matches is not None and matches(url)):
             return spider._callback, {"rule": n, "link_text": ""}
     raise WrongUsage(f"--rules: no rule of {type(spider).__name__} matches {url}")
+
+
+def rules_of(spider: Any) -> tuple[Any, ...]:
+    """The spider's rules; a single one may stand there by itself."""
+    given: Any = getattr(spider, "rules", ())
+    return (given,) if hasattr(given, "link_extractor") else tuple(given)
 
 
 class Parsing:
@@ -148,7 +154,7 @@ class Parsing:
             cause = error.__cause__
             raise WrongUsage(one_line(cause if isinstance(cause, (WrongUsage, InvalidURL)) else error)) from error
         for text in self._errors:
-            print(f"error: {text}", file=sys.stderr)
+            print(f"error: {discreet(text)}", file=sys.stderr)
         if summary.reason == "interrupted":
             return INTERRUPTED
         return missed.told(FAILED if self._errors or not self.levels[0].pages else FINISHED)
@@ -218,8 +224,19 @@ def show(depth: int, level: Level, *, items: bool, links: bool) -> None:
     if links:
         for link in level.links:
             method = "" if link.method == "GET" else f"{link.method} "
-            name = getattr(link.callback, "__name__", "")
+            name = name_of(link)
             print(f"{method}{link.url}{f'  -> {name}' if name else ''}")
+
+
+def name_of(link: Request) -> str:
+    """Of the callback that takes its page; of a link that a rule has found, the rule's."""
+    name: str = getattr(link.callback, "__name__", "")
+    n = link.meta.get("rule")
+    if name != "_callback" or not isinstance(n, int):
+        return name
+    rule = rules_of(getattr(link.callback, "__self__", None))[n]
+    callback: str = rule.callback if isinstance(rule.callback, str) else getattr(rule.callback, "__name__", "")
+    return f"{callback} (rule {n})" if callback else f"rule {n}, for its links"
 
 
 def many(count: int, what: str) -> str:

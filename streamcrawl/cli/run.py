@@ -33,6 +33,10 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 """Seconds in what stands behind the number of an age."""
 
 
+FORMATS = ".jsonl, .json, .csv, .xml, .msgpack, .pickle, .marshal, .parquet, .arrow, .sqlite"
+"""An extension for each format of `ops.feed`."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `streamcrawl run` takes."""
     parser.add_argument("flow", metavar="PATH.py[:name]", help=FLOW_HELP)
@@ -44,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda uri: (uri, "append"),
         default=[],
         metavar="FILE",
-        help="append the items to FILE (.jsonl, .json, .csv; - for stdout), beside what the flow writes itself; "
-        "may be repeated",
+        help="append the items to FILE, beside what the flow writes itself; may be repeated; - is stdout. "
+        f"The format is that of its extension ({FORMATS}; compressed with .gz, .bz2, .xz, .zst too), "
+        "or FILE:FORMAT says it. FILE may be a URI: s3://bucket/items.jsonl",
     )
     parser.add_argument(
         "-O",
@@ -197,11 +202,20 @@ def with_feeds(crawl: Crawl[Any], feeds: list[tuple[str, Any]]) -> Crawl[Any]:
     from streamcrawl import operators as ops
     from streamcrawl.errors import FlowError
 
-    for uri, mode in feeds:
-        if mode == "append" and uri.lower().endswith(".json"):
+    for given, mode in feeds:
+        uri, format = format_in(given)
+        if mode == "append" and (format == "json" or (format is None and uri.lower().endswith(".json"))):
             raise WrongUsage(f"-o {uri}: a JSON array cannot be appended to: overwrite it (-O), or use a .jsonl file")
         try:
-            crawl = crawl.pipe(ops.feed(uri, mode="overwrite" if uri == "-" else mode))
+            crawl = crawl.pipe(ops.feed(uri, format=format, mode="overwrite" if uri == "-" else mode))
         except (ValueError, FlowError) as error:
             raise WrongUsage(str(error).partition(";")[0]) from error
     return crawl
+
+
+def format_in(given: str) -> tuple[str, str | None]:
+    """The file, and the format that a `:FORMAT` behind it says, if there is one."""
+    from streamcrawl.feeds.formats import ALIASES, formats
+
+    file, _, name = given.rpartition(":")
+    return (file, name) if file and (name in formats() or name in ALIASES or name == "sqlite") else (given, None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -162,10 +163,24 @@ def prompt(names: dict[str, Any]) -> None:
         import code
 
         with_completion(names)
-        code.interact(banner(names), local=names, exitmsg="")
+        with no_prompts() if not sys.stdin.isatty() else nullcontext():
+            code.interact(banner(names), local=names, exitmsg="")
         return
     print(banner(names), file=sys.stderr)
     ipython.start_ipython(argv=["--no-banner"], user_ns=names)
+
+
+@contextmanager
+def no_prompts() -> Generator[None, None, None]:
+    """Lines come out of a pipe: nobody is to be asked for them."""
+    before: list[tuple[str, Any]] = [(name, getattr(sys, name)) for name in ("ps1", "ps2") if hasattr(sys, name)]
+    sys.ps1 = sys.ps2 = ""
+    try:
+        yield
+    finally:
+        del sys.ps1, sys.ps2
+        for name, mark in before:
+            setattr(sys, name, mark)
 
 
 def with_completion(names: dict[str, Any]) -> None:

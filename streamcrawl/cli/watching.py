@@ -13,10 +13,10 @@ import msgspec
 from streamcrawl.cli.exits import FAILED, FINISHED, INTERRUPTED, WrongUsage, one_line
 from streamcrawl.cli.lines import LOG, Lines
 from streamcrawl.cli.progress import drawn, has_terminal, logged
-from streamcrawl.cli.telling import tell
 from streamcrawl.crawl.crawl import Crawl
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.summary import Summary
+from streamcrawl.crawl.telling import tell
 from streamcrawl.errors import FlowError
 from streamcrawl.events import RequestFailed
 
@@ -64,10 +64,17 @@ def watched(
         if isinstance(error, FlowError):  # a spider that cannot be made, for example: there was no run
             raise WrongUsage(one_line(error)) from error
         raise error or RuntimeError("the run ended without a summary")
-    code = _told(summary, error, quiet, failures)
+    code = _told(summary, error, quiet, failures, nowhere=bool(summary.counts.items) and ends_with_callback(crawl))
     if not quiet and error is None:
         _tell_of_job(crawl, summary)
     return code
+
+
+def ends_with_callback(crawl: Crawl[Any]) -> bool:
+    """Whether nothing follows the callback: the items that it gives are counted, and gone."""
+    from streamcrawl.operators.scrape import Scrape
+
+    return bool(crawl.operators) and isinstance(crawl.operators[-1], Scrape)
 
 
 def writes_to_stdout(crawl: Crawl[Any]) -> bool:
@@ -82,10 +89,14 @@ def _tell_of_job(crawl: Crawl[Any], summary: Summary) -> None:
         print(f"job {directory}: {summary.waiting:,} waiting; the same command goes on", file=sys.stderr)
 
 
-def _told(summary: Summary, error: Exception | None, quiet: bool, failures: list[Exception]) -> int:
+def _told(
+    summary: Summary, error: Exception | None, quiet: bool, failures: list[Exception], *, nowhere: bool = False
+) -> int:
     if not quiet and summary.reason != ALREADY_FINISHED and (error is None or summary.counts.offered.total):
         # The error stands below, as the last line.
         print(msgspec.structs.replace(summary, error=None), file=sys.stderr)
+        if nowhere:
+            print("  the items were kept nowhere: -O items.jsonl writes them", file=sys.stderr)
     if error is not None:
         LOG.debug("the run was stopped by", exc_info=error)
         print(f"error: {one_line(error)}", file=sys.stderr)

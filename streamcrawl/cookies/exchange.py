@@ -8,10 +8,11 @@ from streamcrawl.cookies.cookie import Cookie, Refused
 from streamcrawl.cookies.events import CookiesReceived, CookiesSent
 from streamcrawl.cookies.files import CookieFileError
 from streamcrawl.cookies.jar import cookie_header
-from streamcrawl.cookies.jars import Jars
+from streamcrawl.cookies.jars import OWN, Jars
 from streamcrawl.core import Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.response import Response
+from streamcrawl.urls import hostname_of
 
 
 class Exchange:
@@ -33,29 +34,37 @@ class Exchange:
         self._debug = debug
         self._written = run.monotonic()
         self._parted = 0
+        self._replaced: dict[tuple[str | None, str, str], None] = {}
+        """Of `Cookie` fields of the user's own, by jar and host, what the answers have set anew or removed."""
 
     def down(self, request: Request) -> Request:
         jars = self._jars
-        if not request.cookies and not jars.size and not self._debug:
+        if not request.cookies and not jars.size and not self._replaced and not self._debug:
             return request
         url = request.url
         if not url.startswith("http"):
             return request
         now = self._run.now()
         if request.cookies:
-            jars.set(request.cookiejar, url, request.cookies, now)
+            jars.set(request.cookiejar, url, request.cookies, now, again=request.attempt > 0)
             self._changed(now)
         jar = jars.find(request.cookiejar)
         source = request.referrer if self._same_site else None
         found = [] if jar is None else jar.cookies_for(url, now, method=request.method, source=source)
-        own = request.headers.getall("cookie")
-        if not found and not own:
+        given = request.headers.getall("cookie")
+        if not found and not given:
             return request
-        value = cookie_header(found)
-        if own:
-            value = merged("; ".join(own), value)
-        self._sent(request, found, value)
-        return request.replace(headers=request.headers.set("Cookie", value)) if found else request
+        value, own = cookie_header(found), "; ".join(given)
+        kept = self._still_own(request, own) if own and self._replaced else own
+        if kept:
+            value = merged(kept, value)
+        headers = request.headers
+        if value:
+            self._sent(request, found, value)
+            headers = headers.set("Cookie", value) if found or kept is not own else headers
+        elif kept is not own:
+            headers = headers.without("Cookie")
+        return request if headers is request.headers else request.replace(headers=headers)
 
     def up(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Response):
@@ -63,9 +72,30 @@ class Exchange:
             if lines and not _is_of_the_past(outcome) and outcome.url.startswith("http"):
                 now = self._run.now()
                 results = self._jars.store(outcome.request.cookiejar, outcome.url, lines, now)
+                own = outcome.request.origin.headers.getall("cookie")
+                if own:
+                    self._note(outcome, own, results)
                 self._received(outcome, lines, results)
                 self._changed(now)
         return outcome
+
+    def _note(self, response: Response, own: Iterable[str], results: list[Cookie | Refused]) -> None:
+        """Remember which of the user's own the answer has replaced: hops and repeats carry the field on."""
+        names = {each.name for each in results if isinstance(each, Cookie)}
+        host = hostname_of(response.url)
+        for pair in pairs_of("; ".join(own)):
+            if _name(pair) in names:
+                self._replaced[response.request.cookiejar, host, pair] = None
+                if len(self._replaced) > OWN:
+                    del self._replaced[next(iter(self._replaced))]
+
+    def _still_own(self, request: Request, own: str) -> str:
+        """What the field says that goes along with a hop or a repeat; of any other request all of it."""
+        if not (request.via or request.attempt):
+            return own
+        jar, host, pairs = request.cookiejar, hostname_of(request.url), pairs_of(own)
+        left = [pair for pair in pairs if (jar, host, pair) not in self._replaced]
+        return own if len(left) == len(pairs) else "; ".join(left)
 
     async def close(self) -> None:
         """Write the file for the last time."""
@@ -126,10 +156,15 @@ def _is_of_the_past(response: Response) -> bool:
 
 def merged(own: str, more: str) -> str:
     """A `Cookie` header with all pairs of `own`, and those of `more` whose names it lacks."""
-    pairs = [pair for part in own.split(";") if (pair := part.strip(" \t"))]
+    pairs = pairs_of(own)
     names = {_name(pair) for pair in pairs}
     pairs += [pair for pair in more.split("; ") if pair and _name(pair) not in names]
     return "; ".join(pairs)
+
+
+def pairs_of(field: str) -> list[str]:
+    """The pairs in a `Cookie` field."""
+    return [pair for part in field.split(";") if (pair := part.strip(" \t"))]
 
 
 def _name(pair: str) -> str:

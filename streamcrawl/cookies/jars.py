@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from streamcrawl.cookies.cookie import Cookie, Refused
 from streamcrawl.cookies.files import CookieFileError, read_jars, write_jars
 from streamcrawl.cookies.jar import CookieJar
-from streamcrawl.cookies.own import OwnCookies
+from streamcrawl.cookies.own import OwnCookies, own_cookies
 
 Name: TypeAlias = str | None
 """`Request.cookiejar`; None: the one jar."""
@@ -22,6 +22,10 @@ GIVEN = "(given)"
 
 _row = attrgetter(*Cookie.__slots__)
 _given = attrgetter("name", "domain", "path", "host_only", "value")
+_place = attrgetter("name", "domain", "path", "host_only")
+
+OWN = 10_000
+"""Cookies of the user's own of which is remembered what he gave."""
 
 
 class Jars:
@@ -41,7 +45,7 @@ class Jars:
     """
 
     __slots__ = (
-        *("_brought", "_dirty", "_file", "_jars", "_kept", "_limit", "_make", "_state", "_total"),
+        *("_brought", "_dirty", "_file", "_jars", "_kept", "_limit", "_make", "_own", "_state", "_total"),
         *("parted", "size", "unwritten"),
     )
 
@@ -63,6 +67,8 @@ class Jars:
         self._jars: dict[Name, CookieJar] = {}
         self._dirty: set[tuple[Name, str]] = set()
         self._brought = {} if file is None else _brought(file)
+        self._own: dict[tuple[Any, ...], str] = {}
+        """The value that the user gave a cookie last, by its jar and its place there."""
         self.size = 0
         self.parted = 0
         self.unwritten = False
@@ -103,11 +109,24 @@ class Jars:
         self._settle(now)
         return results
 
-    def set(self, name: Name, url: str, cookies: OwnCookies, now: float) -> None:
-        """Keep cookies of the user's own in the jar of this name."""
+    def set(self, name: Name, url: str, cookies: OwnCookies, now: float, *, again: bool = False) -> None:
+        """Keep cookies of the user's own in the jar of this name.
+
+        Args:
+            again: The request is a repeat: what came with it before, with the same value, is as servers have left it.
+        """
         jar = self._named(name, now)
         before = len(jar)
-        jar.set(url, cookies, now)
+        own = self._own
+        for each in own_cookies(url, cookies, now):
+            place = (name, *_place(each))
+            if again and own.get(place) == each.value:
+                continue
+            own.pop(place, None)
+            own[place] = each.value
+            if len(own) > OWN:
+                del own[next(iter(own))]
+            jar.add(each, now)
         self.size += len(jar) - before
         self._settle(now)
 

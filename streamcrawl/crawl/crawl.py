@@ -15,11 +15,13 @@ from reactivex.disposable import Disposable
 from streamcrawl.core import Request, StartSource
 from streamcrawl.crawl.asking import asking
 from streamcrawl.crawl.budget import parse_size
+from streamcrawl.crawl.frozen import frozen
 from streamcrawl.crawl.interrupts import interrupting
-from streamcrawl.crawl.of import begun, bind, exchanged, of_spider, options_of
+from streamcrawl.crawl.of import begun, bind, exchanged, of_spider
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.start import checked
 from streamcrawl.crawl.summary import Summary
+from streamcrawl.crawl.telling import tell
 from streamcrawl.crawl.wiring import Pipe, sort_out
 from streamcrawl.events import Events
 from streamcrawl.frontier.hosts import Slot
@@ -27,6 +29,7 @@ from streamcrawl.operators.download import download
 from streamcrawl.operators.scrape import scrape
 from streamcrawl.scoping import scope_test
 from streamcrawl.spiders.allowed_domains import allowed_domains
+from streamcrawl.spiders.settings import options_of
 from streamcrawl.streams.blocking import waited_for
 
 if TYPE_CHECKING:
@@ -73,8 +76,14 @@ class Options:
         least = {"concurrency": 1, "per_host": 1, "delay": 0, "limit_pages": 1, "limit_items": 1, "recrawl": 0}
         for name, bound in least.items():
             value = getattr(self, name)
-            if value is not None and value < bound:
+            if value is None and name.startswith(("limit_", "recrawl")):
+                continue
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"{name} is {value!r}; it must be a number")
+            if not value >= bound:
                 raise ValueError(f"{name} is {value}; it must be {bound} or more")
+        if not isinstance(self.jitter, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+            raise TypeError(f"jitter is {self.jitter!r}; it must be a number")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is {self.jitter}; it must be between 0 and 1")
         if self.slot is not None and not callable(self.slot):
@@ -163,7 +172,7 @@ class Crawl(Generic[T]):
         Raises: TypeError, FlowError for a spider or arguments that cannot be right.
         """
         made = of_spider(spider, arguments)
-        crawl = Crawl(made, scope=allowed_domains, **options_of(made.settings))
+        crawl = Crawl(made, scope=allowed_domains, **options_of(made.settings, made.spider.__name__))
         return crawl.pipe(download(), scrape(made))
 
     @overload
@@ -342,7 +351,8 @@ class Crawl(Generic[T]):
         """Run to the end and give the Summary. Ctrl-C once: what is under way is finished; twice: stop now.
 
         Args:
-            on_start: Called with the Run before its first request, to subscribe to its events.
+            on_start: Called with the Run before its first request, to subscribe to its events. None: what goes wrong is
+                told by the logger "streamcrawl", as the command line does.
 
         Raises: what stopped the run, after the last flush; RuntimeError inside a running event loop (there,
             `await crawl.start()`).
@@ -358,9 +368,8 @@ class Crawl(Generic[T]):
 
         async def main() -> Summary:
             run = self.start()
-            if on_start is not None:
-                on_start(run)
-            with interrupting(run):
+            (tell if on_start is None else on_start)(run)
+            with interrupting(run), frozen():
                 return await run
 
         summary = asyncio.run(main())

@@ -13,7 +13,7 @@ from streamcrawl.events import Events, Notice, RequestDropped, RequestFailed, Sc
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.scoping import may_lead
-from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, normalize, scheme_of
+from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, masked, normalize, scheme_of
 from streamcrawl.vetting import MOVED, moved_keys, vetted
 
 _parse = can_ada.parse
@@ -55,7 +55,7 @@ class Door:
         if url not in self._recent or request.keep_fragments:
             try:
                 key = digest(canonical(_parse(url).href, keep_fragments=request.keep_fragments))
-            except ValueError:
+            except (ValueError, TypeError):  # the latter for characters that no URL can have
                 return False
             if not self._seen(key, None):
                 return False
@@ -81,7 +81,7 @@ class Door:
             request = self._vetted(request)
             url = normalize(request.url)
         except TypeError as error:
-            self.failed(Failed(request, FlowError(f"{request.url}: {error}")))
+            self.failed(Failed(request, FlowError(f"{masked(request.url)}: {error}")))
             return
         except InvalidURL as error:
             self.failed(Failed(request, error))
@@ -106,12 +106,15 @@ class Door:
             request = self._vetted(request)
             url = normalize(request.url)
         except TypeError as error:
-            self._tell(f"the callback for {parent.url} yielded {request.url}, which is not asked for: {error}", "error")
+            self._tell(
+                f"the callback for {masked(parent.url)} yielded {masked(request.url)}, which is not asked for: {error}",
+                "error",
+            )
             self._drop(request, "invalid request", lease, nth)
             return
         except InvalidURL:
             if "://" not in request.url:
-                text = f"the callback for {parent.url} yielded {request.url!r}, which is no absolute URL"
+                text = f"the callback for {masked(parent.url)} yielded {request.url!r}, which is no absolute URL"
                 self._tell(f"{text}: page.follow(…) makes one of it", "warning")
             self._drop(request, "invalid URL", lease, nth)
             return

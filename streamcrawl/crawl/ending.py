@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from streamcrawl.errors import FlowError, JobError, StreamcrawlError
-from streamcrawl.events import Notice, Stalled
+from streamcrawl.events import Stalled
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
@@ -81,13 +81,11 @@ class Ending:
             run.fail(FlowError(f"the start of the crawl failed at its end: {type(error).__name__}: {error}"))
         if run.subscribed or run.sinks:
             await run.settling.close()
-        if run.job is not None:
-            self._close_job()
-        for close in reversed(run.closers):
-            try:
-                await close()
-            except Exception as error:
-                run.events.emit(Notice(text=f"while closing: {error}", level="warning"))
+        try:
+            await run.close_all()  # what they note in the run's state, the job keeps
+        finally:
+            if run.job is not None:
+                self._close_job()
         run.unsubscribe()
 
     def _close_job(self) -> None:
@@ -97,6 +95,8 @@ class Ending:
             done = run.subscribed and run.error is None and run.begin.exhausted and not run.begin.owed
             if done and not run.frontier.waiting and not run.frontier.leased:
                 job.finished()
+            elif run.subscribed and run.settling.intact:
+                run.frontier.commit()
             job.close()
         except Exception as error:
             run.fail(error if isinstance(error, StreamcrawlError) else JobError(f"the job cannot be closed: {error}"))

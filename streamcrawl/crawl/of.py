@@ -5,32 +5,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 from streamcrawl.core import ScrapeLayer
 from streamcrawl.errors import FlowError, StreamcrawlError
 from streamcrawl.events import Events, Notice, RunStarted
+from streamcrawl.mistakes import said
 from streamcrawl.operators.download import Download
 from streamcrawl.operators.scrape import Scrape, scrape
 from streamcrawl.spiders.allowed_domains import AllowedDomains, allowed_domains
 from streamcrawl.spiders.crawler import Crawler
+from streamcrawl.spiders.settings import Settings, unread
 from streamcrawl.spiders.spider import Spider, check, no_name, start_of
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.crawl import Crawl
     from streamcrawl.crawl.run import Run
-
-OPTIONS = {
-    "CLOSESPIDER_ITEMCOUNT": "limit_items",
-    "CLOSESPIDER_PAGECOUNT": "limit_pages",
-    "CONCURRENT_REQUESTS": "concurrency",
-    "CONCURRENT_REQUESTS_PER_DOMAIN": "per_host",
-    "DOWNLOAD_DELAY": "delay",
-    "JOBDIR": "job",
-}
-"""Settings of a spider that are an option of its crawl."""
-
-_READ_BY_SPIDERS = {"CRAWLSPIDER_FOLLOW_LINKS", "RANDOMIZE_DOWNLOAD_DELAY"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +47,7 @@ class OfSpider:
         except StreamcrawlError:
             raise
         except Exception as error:
-            raise FlowError(f"{self!r} cannot be made: {type(error).__name__}: {error}") from error
+            raise FlowError(f"{self!r} cannot be made: {said(error)}") from error
         if not isinstance(spider, Spider):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
             raise FlowError(f"{self.spider.__name__}.from_crawler() gave {spider!r}, and no spider")
         spider.belong(crawler)
@@ -83,10 +74,12 @@ def of_spider(spider: type[Spider], arguments: Mapping[str, Any]) -> OfSpider:
     if not (isinstance(spider, type) and issubclass(spider, Spider)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"Crawl.of() takes a class of spiders, and {spider!r} is none")
     custom = spider.__init__ is not Spider.__init__ or overridden_from_crawler(spider)
+    if not isinstance(spider.custom_settings, (Mapping, NoneType)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise FlowError(f"{spider.__name__}.custom_settings is {spider.custom_settings!r}: make it a dict")
     if not (getattr(spider, "name", None) or arguments.get("name") or custom):
         raise FlowError(no_name(spider))
     check(spider)
-    settings: dict[str, Any] = {}
+    settings = Settings()
     spider.update_settings(settings)
     made = OfSpider(spider, dict(arguments), settings)
     takes = spider.from_crawler if overridden_from_crawler(spider) else spider
@@ -99,17 +92,6 @@ def of_spider(spider: type[Spider], arguments: Mapping[str, Any]) -> OfSpider:
 
 def overridden_from_crawler(spider: type[Spider]) -> bool:
     return getattr(spider.from_crawler, "__func__", None) is not getattr(Spider.from_crawler, "__func__", None)
-
-
-def options_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The crawl's options that a spider's settings are."""
-    options = {option: settings[name] for name, option in OPTIONS.items() if settings.get(name) is not None}
-    for name in ("limit_items", "limit_pages"):
-        if options.get(name) == 0:
-            del options[name]
-    if not settings.get("RANDOMIZE_DOWNLOAD_DELAY", True):
-        options["jitter"] = 0.0
-    return options
 
 
 def bind(crawl: Crawl[Any]) -> tuple[Crawl[Any], Crawler | None]:
@@ -145,10 +127,19 @@ def begun(crawler: Crawler, run: Run) -> None:
             await ended
 
     run.closing(close)
-    unread = sorted(set(crawler.settings) - set(OPTIONS) - _READ_BY_SPIDERS)
-    if unread:
-        text = f"settings of {spider.name!r} that nothing but the spider reads: {', '.join(unread)}"
-        crawler.events.on(RunStarted, lambda _: run.events.emit(Notice(text=text, level="warning")))
+    told = list(unread(crawler.settings, attributes_of(spider), repr(spider.name)))
+
+    def tell(_: RunStarted) -> None:
+        for level, text in told:
+            run.events.emit(Notice(text=text, level=level))
+
+    if told:
+        crawler.events.on(RunStarted, tell)
+
+
+def attributes_of(spider: Spider) -> set[str]:
+    """The names that its classes and it itself give something to."""
+    return {name for kind in type(spider).__mro__[:-1] for name in vars(kind)} | set(vars(spider))
 
 
 def exchanged(

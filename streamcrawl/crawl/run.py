@@ -121,7 +121,6 @@ class Run(RunContext):
         self.reason = "finished"
         self._end = end
         self._on_item = on_item
-        self.stopping = False
         self.paused = False
         self.over = asyncio.Event()
         """Nothing more will come out of the frontier."""
@@ -311,7 +310,7 @@ class Run(RunContext):
             return
         lease.answered = True
         self.flying -= 1
-        if lease.place and not (isinstance(outcome, Response) and outcome.stream is not None):
+        if lease.place and not (isinstance(outcome, Response) and outcome.stream is not None and lease.bodies):
             self.hosts.free(lease)
         if isinstance(outcome, Again):
             self.counts.again += 1
@@ -410,6 +409,9 @@ class Run(RunContext):
         self.live.pop(lease.id, None)
         for body in lease.bodies:
             self.spawn(closed(body))
+        if lease.place:  # a layer read one body and gave another
+            self.hosts.free(lease)
+            self.moved()
         self.budget.charge(lease, 0)
         self.settling.accepted(lease)
 

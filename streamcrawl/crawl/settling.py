@@ -52,6 +52,11 @@ class Settling:
     def full(self) -> bool:
         return len(self._accepted) >= BOUND
 
+    @property
+    def intact(self) -> bool:
+        """Whether every flush and every commit went well."""
+        return not self._lost
+
     def accepted(self, lease: Lease) -> None:
         """Everything that came of the lease is with every sink."""
         run = self._run
@@ -146,7 +151,7 @@ class Settling:
             return
         for lease in (*self._run.live.values(), *self._cut):
             progress = lease.progress
-            if progress is not None and lease.scraped:
+            if progress is not None and lease.scraped and lease.id:
                 snapshot = _snapshot(progress)
                 if snapshot != progress.safe or progress.partial or progress.digest != _digest(lease):
                     yield lease, snapshot
@@ -157,10 +162,13 @@ class Settling:
         for sink, part, ordinal, number in self._held:
             lease = part.page
             progress = lease.progress
-            if lease.id in settled or progress is None:
+            if progress is None:
                 continue
-            finished.setdefault(lease, progress.safe)
-            progress.partial.setdefault(ordinal, set()).add((sink, number))
+            if lease.id:
+                if lease.id in settled:
+                    continue
+                finished.setdefault(lease, progress.safe)
+            progress.hold(sink, ordinal, number)  # the start notes its items itself
         frontier.keep(tokens, [(lease.id, _record(lease, snapshot)) for lease, snapshot in finished.items()])
         for lease in safe:
             self._settle(lease)

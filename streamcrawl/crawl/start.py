@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reactivex import Observable, abc
 
-from streamcrawl.core import Extent, Lease, Request, StartSource
+from streamcrawl.core import Extent, Lease, Progress, Request, StartSource
 from streamcrawl.errors import FlowError
+from streamcrawl.events import Notice
 from streamcrawl.items import is_item
+from streamcrawl.mistakes import said
 from streamcrawl.streams.scraper import START
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ class Start:
         """Elements that a job has taken before."""
         self._again: frozenset[int] = frozenset()
         """Of these, the items that were not safe when it stopped."""
-        self.owed: set[int] = set()
-        """Items that are not safe yet, by their place in the start."""
+        self.owed: dict[int, Progress] = {}
+        """Items that are not safe yet, by their place in the start, and which sinks hold what of them already."""
         self.taken = 0
         self._gives_items = False
         self._ahead = run.crawl.options.concurrency
@@ -128,7 +130,7 @@ class Start:
             try:
                 element = next(iterator)
             except StopIteration:
-                self.exhausted = True
+                self._over()
                 return n > 0
             except Exception as error:
                 self._failed(error)
@@ -140,7 +142,7 @@ class Start:
         try:
             element = await anext(iterator)
         except StopAsyncIteration:
-            self.exhausted = True
+            self._over()
             return
         except Exception as error:
             self._failed(error)
@@ -159,8 +161,11 @@ class Start:
             return
         if isinstance(element, str):
             element = Request(element)
-        if isinstance(element, Request):
+        if isinstance(element, Request) and isinstance(element.url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
             self._request(element)
+        elif isinstance(element, Request):
+            self._failed(TypeError(f"it gave Request({element.url!r}): a URL is text"))
+            return
         elif is_item(element):
             self._item(element)
         else:
@@ -184,7 +189,9 @@ class Start:
         lease = Lease(0, START.request, "", run.accepted)
         lease.base = nth
         lease.scraped = True
-        self.owed.add(nth)
+        progress = self.owed.setdefault(nth, Progress())
+        if run.durable:
+            lease.progress = progress
         self._gives_items = True
         extent = Extent((lease,), nth)
         before, run.extent = run.extent, extent
@@ -199,28 +206,44 @@ class Start:
     def load(self) -> None:
         """Go on where the job stopped."""
         self._skip = self._run.frontier.taken
-        self._again = frozenset(self._run.state("start").get("owed", ()))
-        self.owed = set(self._again)
+        state = self._run.state("start")
+        self._again = frozenset(state.get("owed", ()))
+        self.owed = {nth: Progress() for nth in self._again}
+        for nth, sink, number in state.get("held", ()):
+            self.owed[nth].hold(sink, nth, number)
 
     def safe(self, lease: Lease) -> None:
         """An item that the start gave is with every sink, and flushed."""
-        self.owed.discard(lease.base)
+        self.owed.pop(lease.base, None)
 
     def note(self) -> None:
-        """For the next commit: which items come again if the job is stopped then."""
+        """For the next commit: which items come again if the job is stopped then, and which sinks pass over them."""
         state = self._run.state("start")
         if self.owed or "owed" in state:
             state["owed"] = sorted(self.owed)
+            state["held"] = [
+                (nth, sink, number)
+                for nth, progress in self.owed.items()
+                for sink, number in progress.partial.get(nth, ())
+            ]
 
     def _failed(self, error: Exception) -> None:
         self.exhausted = True
-        wrapped = FlowError(f"the start of the crawl failed: {type(error).__name__}: {error}")
+        wrapped = FlowError(f"the start of the crawl failed: {said(error)}")
         wrapped.__cause__ = error
         self._run.fail(wrapped)
 
     def _end(self) -> None:
-        self.exhausted = True
+        self._over()
         self._moved()
+
+    def _over(self) -> None:
+        self.exhausted = True
+        events, spider = self._run.events, self._run.spider
+        if self.taken == 0 and not self._closed and events.wants(Notice):
+            without = spider is not None and not getattr(spider, "start_urls", True)
+            why = f": {type(spider).__name__} has no start_urls" if without else ""
+            events.emit(Notice(text=f"the crawl's start gave nothing to ask for{why}", level="warning"))
 
     async def close(self) -> None:
         """Let the source go: a generator's `finally` runs now. Raises: what it raises."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -132,13 +134,19 @@ def _pyarrow() -> Any:
 # ---- from records to columns
 
 
-def schema_of(path: Path, fields: Mapping[str, str] | None) -> Any:
-    """A type for each column, in which every value has a place; where there is none, text."""
+Types: TypeAlias = dict[str, Any]
+"""Of each column, in their order: pyarrow's type in which every value has a place."""
+
+
+def _learn(types: Types, rows: list[dict[str, Any]]) -> None:
+    """Make the types those of these records too; where there is none for all, text."""
+    for name in dict.fromkeys(name for row in rows for name in row):
+        found = _type_of([row.get(name) for row in rows])
+        types[name] = _common(types[name], found) if name in types else found
+
+
+def _schema(types: Types) -> Any:
     pa = _pyarrow()
-    types: dict[str, Any] = {} if fields is None else dict.fromkeys(fields.values(), pa.null())
-    for rows in groups(path):
-        for name in dict.fromkeys(name for row in rows for name in row):
-            types[name] = _common(types.get(name, pa.null()), _type_of([row.get(name) for row in rows]))
     return pa.schema([(name, pa.string() if pa.types.is_null(each) else each) for name, each in types.items()])
 
 
@@ -181,7 +189,13 @@ def _array(values: list[Any], type_: Any) -> Any:
     pa = _pyarrow()
     if not pa.types.is_string(type_):
         return pa.array(values, type_)
+    if _TEXTS.issuperset(map(type, values)):
+        with suppress(UnicodeEncodeError):
+            return pa.array(values, type_)
     return pa.array([each if each is None else _as_text(each) for each in values], type_)
+
+
+_TEXTS = frozenset({str, type(None)})
 
 
 def _as_text(value: Any) -> str:
@@ -196,11 +210,43 @@ def _convert(
 ) -> None:
     options = dict(settings.options)
     schema = options.pop("schema", None)
-    given = schema is not None
-    schema = schema if given else schema_of(written, settings.fields)
-    with begin(wanted, schema, options) as writer:
+    if schema is not None:
+        _write(written, lambda: begin(wanted, schema, options), schema)
+        return
+    types = _none_yet(settings)
+    for rows in islice(groups(written), 1):
+        _learn(types, rows)
+    schema = _schema(types)
+    if not _write(written, lambda: begin(wanted, schema, options), schema, types):
+        # What comes later does not fit what came first: so all is looked at before anything is written.
+        types = _none_yet(settings)
         for rows in groups(written):
-            writer.write_batch(_columns(rows, schema, given=given))
+            _learn(types, rows)
+        whole = _schema(types)
+        _write(written, lambda: begin(wanted, whole, options), whole, _none_yet(settings), sure=True)
+
+
+def _none_yet(settings: Settings) -> Types:
+    return {} if settings.fields is None else dict.fromkeys(settings.fields.values(), _pyarrow().null())
+
+
+def _write(
+    written: Path, begin: Callable[[], Any], schema: Any, types: Types | None = None, *, sure: bool = False
+) -> bool:
+    """Write the columns of all records; False if those of `types` turn out not to be the schema's.
+
+    Args:
+        types: Learnt from the first records; None: the schema is the user's, and everything fits.
+        sure: Learnt from all of them.
+    """
+    with begin() as writer:
+        for rows in groups(written):
+            if types is not None and not sure:
+                _learn(types, rows)
+                if _schema(types) != schema:
+                    return False
+            writer.write_batch(_columns(rows, schema, given=types is None))
+    return True
 
 
 def _parquet(written: Path, wanted: Path, settings: Settings) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from inspect import signature
 from typing import Any, TypeAlias, cast
 
 from streamcrawl.core import Run
 from streamcrawl.errors import SinkError
 
-UriParams: TypeAlias = "Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None]"
+UriParams: TypeAlias = "Mapping[str, Any] | Callable[..., Mapping[str, Any] | None]"
+"""Values, or a function of those known; it may take the spider as its second argument."""
 
 PART, PART_TIME = ("part", "batch_id"), ("part_time", "batch_time")
 
@@ -89,6 +91,12 @@ def check(uri: str) -> None:
     filled(uri, {"time": stamp(0.0)})
 
 
+def _takes_spider(params: Callable[..., Any]) -> bool:
+    """Whether it has a second parameter, as Scrapy's functions have it."""
+    needed = [each for each in signature(params).parameters.values() if each.default is each.empty]
+    return len(needed) == 2 and all(each.kind is not each.KEYWORD_ONLY for each in needed)
+
+
 def of_run(uri: str, run: Run, began: float, params: UriParams | None) -> str:
     """The URI with everything but the parameters of parts.
 
@@ -98,11 +106,12 @@ def of_run(uri: str, run: Run, began: float, params: UriParams | None) -> str:
 
     Raises: SinkError for a parameter that nobody knows.
     """
-    spider: Any = getattr(run, "spider", None)
+    spider: Any = run.spider
     values: dict[str, Any] = {"time": stamp(began)}
     if callable(params):
         known = {**values, "name": getattr(spider, "name", ""), "spider": spider}
-        values |= cast("Mapping[str, Any]", params(known) or {})
+        given = params(known, spider) if _takes_spider(params) else params(known)
+        values |= cast("Mapping[str, Any]", given or {})
     else:
         values |= params or {}
     unknown: list[str] = []

@@ -6,15 +6,15 @@ So readers see whole parts only, an object store need not append, and what is no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any, cast
+from typing import Any
 
 from streamcrawl.core import Item, ItemId, Run
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.feeds.events import Told
 from streamcrawl.feeds.names import has_part, has_part_time, of_part
 from streamcrawl.feeds.opened import OpenFeed
@@ -195,12 +195,19 @@ class OpenParts:
             await waiting
 
     def _take(self, item: Item, item_id: ItemId) -> Awaitable[None] | None:
-        part = self._part
+        part, feed = self._part, self._feed
         if not part.items:
             part.began = self._later_than(part.began)
             self._start_clock()
-        part.items += len(cast("Sequence[Item]", item)) if isinstance(item, (list, tuple)) else 1
-        writing = self._feed.accept(item, item_id)
+        before = feed.items
+        try:
+            writing = feed.accept(item, item_id)
+        except ItemRefused as refused:
+            part.items += feed.items - before  # of a list, the others are taken
+            if self._is_whole():
+                return self._turn_and_refuse(refused)
+            raise
+        part.items += feed.items - before
         if writing is not None:
             return self._and_turn(writing)
         return self._turn() if self._is_whole() else None
@@ -209,6 +216,10 @@ class OpenParts:
         await writing
         if self._is_whole():
             await self._turn()
+
+    async def _turn_and_refuse(self, refused: ItemRefused) -> None:
+        await self._turn()
+        raise refused
 
     def _later_than(self, began: float) -> float:
         """Now; two parts never begin in the same microsecond, for it may be their name."""
@@ -226,7 +237,13 @@ class OpenParts:
 
     def _time_is_up(self) -> None:
         self._timer = None
-        self._turning = self._run.loop.create_task(self._turn())
+        self._turning = self._run.loop.create_task(self._turn_in_time())
+
+    async def _turn_in_time(self) -> None:
+        try:
+            await self._turn()
+        except SinkError as error:  # nobody waits for it
+            self._run.fail(error)
 
     async def _turn(self) -> None:
         """The part is whole: the next one begins. At most one more than that which is being stored waits for it."""
@@ -240,12 +257,23 @@ class OpenParts:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            await self._feed.close()
+            await self._end_feed()
             self._whole.append(self._part)
             self._part = Part(self._part.number + 1, self._later_than(self._part.began + 2e-6))
-            self._feed = self._open(None)
+            try:
+                self._feed = self._open(None)
+            except SinkError as error:
+                self._error = self._explained(error)
+                raise
             if self._storing is None:
                 self._storing = self._run.loop.create_task(self._store_all())
+
+    async def _end_feed(self) -> None:
+        try:
+            await self._feed.close()
+        except SinkError as error:  # so it is not whole, and shall not be taken for it
+            self._error = self._error or self._explained(error)
+            raise
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
@@ -256,7 +284,7 @@ class OpenParts:
                 await self._store(part)
                 self._whole.remove(part)
                 self._stored.append(part)
-        except SinkError as error:
+        except (SinkError, OSError) as error:
             self._told.failed()
             self._error = self._explained(error)
             self._run.fail(self._error)
@@ -274,9 +302,10 @@ class OpenParts:
             path.unlink(missing_ok=True)
         self._told.stored(uri, part.number if has_part(self._uri) else 0, part.items, size)
 
-    def _explained(self, error: SinkError) -> SinkError:
+    def _explained(self, error: SinkError | OSError) -> SinkError:
         kept = "in the job: the same command goes on" if self._kept else f"in {self._spool.parent}"
-        told = SinkError(f"feed {shown(self._uri)}: {error}; what is not stored is {kept}")
+        why, name = str(error), f"feed {shown(self._uri)}: "
+        told = SinkError(f"{name}{why.removeprefix(name)}; what is not stored is {kept}")
         told.__cause__ = error
         return told
 
@@ -310,14 +339,20 @@ class OpenParts:
         """Store what there is. Raises: SinkError."""
         try:
             await self._close()
+        except SinkError:
+            if self._growing is not None:
+                await self._growing.abandon()
+            raise
         finally:
             await self._run.loop.run_in_executor(None, self._storage.close)
 
     async def _close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._turning is not None:
+            await asyncio.wait([self._turning])
         async with self._lock:
-            await self._feed.close()
+            await self._end_feed()
             if not self._feed.empty or (self._part.number == 1 and self._manner.store_empty):
                 self._whole.append(self._part)
         if self._storing is not None:

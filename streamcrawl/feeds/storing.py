@@ -81,7 +81,7 @@ class Growing:
 
     async def _send(self) -> None:
         try:
-            while self._end - self._sent >= BLOCK:
+            while self._end - self._sent >= BLOCK and self._failures < TRIES:
                 await self._run.loop.run_in_executor(None, self._send_block)
         except (SinkError, OSError) as error:
             again = isinstance(error, ObjectLost) and error.again
@@ -94,8 +94,10 @@ class Growing:
     def _send_block(self) -> None:
         if self._upload is None:
             self._upload = self._storage.upload(self._uri)
+            if self._upload is None:  # it takes whole files only
+                self._failures = TRIES
+                return
             self._file = self._path.open("rb")
-        assert self._upload is not None
         assert self._file is not None
         data = self._file.read(BLOCK)
         self._upload.write(data)

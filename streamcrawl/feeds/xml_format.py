@@ -67,13 +67,30 @@ class Xml:
         fields = fields_of(item, self._fields)
         try:
             built = builtins(fields)
-            text: list[str] = []
-            self._element(self._item, built, text, 1)
+            if self._indent:
+                text: list[str] = []
+                self._element(self._item, built, text, 1)
+                line = "".join(text)
+            else:
+                line = self._item_in_a_line(built)
         except (TypeError, ValueError, OverflowError, RecursionError):
             raise blame(fields, builtins) from None
         head = "" if self.begun else self._head
         self.begun = True
-        return self._text(f"{head}{''.join(text)}{'' if self._indent else chr(10)}")
+        return self._text(head + line)
+
+    def _item_in_a_line(self, fields: dict[str, Any]) -> str:
+        """What `_element` makes of it with no indentation."""
+        text: list[str] = [f"<{self._item}>"]
+        names = self._names
+        for key, value in fields.items():
+            name = names.get(key) or self._named(key)
+            if isinstance(value, (dict, list)):
+                self._element(name, value, text, 2)
+            else:
+                text.append(f"<{name}>{_text(value)}</{name}>")
+        text.append(f"</{self._item}>\n")
+        return "".join(text)
 
     def _element(self, name: str, value: Any, text: list[str], depth: int) -> None:
         newline, space = ("\n", " " * self._indent * depth) if self._indent else ("", "")
@@ -121,12 +138,14 @@ def _code(character: str) -> str:
 
 
 def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and value - value != 0):  # infinities and NaN, as in JSON
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value.__class__ is not str:  # of JSON's others
+        if value is None or (isinstance(value, float) and value - value != 0):  # infinities and NaN, as in JSON
+            return ""
+        return str(value) if not isinstance(value, bool) else "true" if value else "false"
+    if value.isprintable():  # so all its characters are XML's: of most texts this is all
+        return escape(value) if "&" in value or "<" in value or ">" in value else value
     # A carriage return would be read as a line end.
-    return escape(_NO_CHARACTER.sub("\ufffd", str(value)), {"\r": "&#13;"})
+    return escape(_NO_CHARACTER.sub("\ufffd", value), {"\r": "&#13;"})
 
 
 def _make(settings: Settings, state: Any, notice: Notice) -> Xml:

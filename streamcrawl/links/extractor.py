@@ -74,8 +74,8 @@ class LinkExtractor:
 
     def __init__(
         self,
-        *,
         allow: Regexes = (),
+        *,
         deny: Regexes = (),
         allow_domains: Names = (),
         deny_domains: Names = (),
@@ -93,7 +93,7 @@ class LinkExtractor:
         deny_extensions: Names = None,
     ) -> None:
         given = locals()
-        defaults = LinkExtractor.__init__.__kwdefaults__ or {}
+        defaults = {"allow": (), **(LinkExtractor.__init__.__kwdefaults__ or {})}
         self._options = {name: given[name] for name, default in defaults.items() if given[name] != default}
         self._elements = Elements(tags, attrs, deny_tags, deny_attrs)
         self._regions = (
@@ -122,7 +122,7 @@ class LinkExtractor:
             return []  # the page is JSON
         xml = response.kind == "xml"
         large = len(response.text) > LARGE
-        regions = regions_of(self._regions, root, large=large, once=self._unique) if self._regions else (root,)
+        regions = regions_of(self._regions, root, large=large) if self._regions else (root,)
         pairs = chain.from_iterable(self._elements.pairs(region, xml) for region in regions)
         values = _Values(response, self._accepted, self._strip, self._process_value)
         links = list(self._links(pairs, values, Texts(lambda element: self._count(element, xml))))

@@ -42,15 +42,15 @@ def _xpath(path: str) -> etree.XPath:
     return etree.XPath(path, namespaces=NAMESPACES, smart_strings=False)
 
 
-def regions_of(regions: Iterable[Region], root: Any, *, large: bool, once: bool) -> list[Any]:
-    """The elements in which links are looked for.
+def regions_of(regions: Iterable[Region], root: Any, *, large: bool) -> list[Any]:
+    """The elements in which links are looked for, without those that lie in one that was there before: all of its
+    links were. (A thousand elements in one another would give each link a thousand times.)
 
     Args:
         large: Whether the page is.
-        once: Leave out what lies in one that was there before: all of its links were.
     """
     found = [element for region in regions for element in region.elements(root, large=large)]
-    if not once or len(found) < 2:
+    if len(found) < 2:
         return found
     # Only ancestors of these names can be regions: lxml passes over all others without making objects of them.
     names = {element.tag for element in found}

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from streamcrawl.media.index import FOLDER, records
-from streamcrawl.media.pictures import EXTENSIONS, BadPictureError, Wanted, convert
+from streamcrawl.media.memory import Memory
+from streamcrawl.media.pictures import EXTENSIONS, BadPictureError, Wanted, finish, look
 from streamcrawl.storage.store import Stat, Store, StoreError
 
 PICTURES = frozenset((".avif", ".bmp", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".png", ".webp"))
@@ -22,7 +23,9 @@ OPEN = frozenset({"http", "https", "ftp"})
 """Schemes of sources that the page links to."""
 EMBEDDED = 64 * 1024
 """Bytes of a picture that is embedded as it is; of a larger one a thumbnail is made."""
-THUMB = (240, 240)
+SMALL = Wanted(format="keep", thumbs=((240, 240),), thumbs_format="jpeg")
+DECODED = 32 * 1024 * 1024
+"""Bytes of decoded pictures at once, and one larger picture."""
 AT_ONCE = 16
 
 
@@ -83,6 +86,7 @@ async def embedded(store: Store, shown: list[Entry]) -> dict[str, str]:
     """`data:` URLs of what the page shows, by path. What cannot be read is left out."""
     found: dict[str, str] = {}
     waiting = iter(shown)
+    memory = Memory(DECODED)
 
     async def work() -> None:
         for entry in waiting:
@@ -90,7 +94,9 @@ async def embedded(store: Store, shown: list[Entry]) -> dict[str, str]:
                 body = await store.read(entry.thumb)
                 kind = EXTENSION_KINDS.get(PurePosixPath(entry.thumb).suffix.lower(), "jpeg")
                 if len(body) > EMBEDDED:
-                    picture = await asyncio.to_thread(convert, body, Wanted(format="jpeg", thumbs=(THUMB,)))
+                    opened = await asyncio.to_thread(look, body, SMALL)
+                    async with memory.of(opened.cost):
+                        picture = await asyncio.to_thread(finish, opened, SMALL)
                     body, kind = picture.thumbs[0].data, "jpeg"
             except (StoreError, BadPictureError):
                 continue

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from inspect import isawaitable
 from typing import Any, Protocol, cast
 
 from streamcrawl.backoff import backoff
 from streamcrawl.core import LEASE, Again, Dropped, Failed, Item, ItemId, Request, Run
-from streamcrawl.errors import FetchError, ItemRefused
+from streamcrawl.errors import FetchError, ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.items import as_dict, with_field
@@ -22,6 +22,7 @@ from streamcrawl.referrer import referrer_for
 from streamcrawl.response import Response
 from streamcrawl.storage.store import Stat, Store, StoreError, reason
 from streamcrawl.urls import normalize
+from streamcrawl.vetting import vetted
 
 DAY = 86_400
 REMEMBERED = 4096
@@ -95,7 +96,8 @@ class OpenMedia:
         hook = self._options.get_media_requests
         if hook is None:
             return [_request(url) for url in _urls(fields, self._options.urls_field)]
-        return [each if isinstance(each, Request) else _request(each) for each in hook(item)]
+        with _of_the_user("get_media_requests"):
+            return [each if isinstance(each, Request) else _request(each) for each in hook(item)]
 
     async def _all(self, requests: list[Request], item: Item) -> list[Report]:
         """The reports in the order of the requests."""
@@ -118,7 +120,8 @@ class OpenMedia:
 
     async def _completed(self, item: Item, reports: list[Report]) -> Item:
         if self._options.item_completed is not None:
-            return await _given(self._options.item_completed(reports, item))
+            with _of_the_user("item_completed"):
+                return await _given(self._options.item_completed(reports, item))
         if self._options.failures == "omit":
             reports = [report for report in reports if report["status"] != "failed"]
         changed = with_field(item, self._options.result_field, reports)
@@ -163,8 +166,8 @@ class OpenMedia:
             self._known.popitem(last=False)
 
     def _prepared(self, request: Request) -> Request:
-        """The request as it is sent. Raises: InvalidURL."""
-        options = self._options
+        """The request as it is sent. Raises: InvalidURL, TypeError."""
+        options, request = self._options, vetted(request)
         changes: dict[str, Any] = {"dont_filter": True, "stream": True}
         normalize(request.url)  # it is sent as it stands, and normalized on its way
         if not options.redirects and request.max_redirects is None:
@@ -179,7 +182,7 @@ class OpenMedia:
             if request.cookiejar is None:
                 changes["cookiejar"] = page.cookiejar
             if request.referrer is None and "referer" not in request.headers:
-                changes["referrer"] = referrer_for(options.referer, page.url, request.url)
+                changes["referrer"] = referrer_for(request.referrer_policy or options.referer, page.url, request.url)
         return request.replace(**changes)
 
     async def _get(self, request: Request, item: Item, places: tuple[str, ...]) -> Report:
@@ -199,13 +202,14 @@ class OpenMedia:
         expires = self._options.expires
         if expires == 0:
             return None
-        for path in places:
-            stat = await self._store.stat(path, self._options.digest)
-            if stat is None or (expires is not None and self._run.now() - stat.modified > expires * DAY):
-                continue
-            more = await self._kind.found(path, stat, request, item)
-            if more is not None:
-                return {"url": request.url, "path": path, "checksum": stat.checksum, "status": "uptodate", **more}
+        for group in filter(None, (places[:1], places[1:])):  # the likely one, then all others at once
+            stats = await asyncio.gather(*(self._store.stat(path, self._options.digest) for path in group))
+            for path, stat in zip(group, stats, strict=True):
+                if stat is None or (expires is not None and self._run.now() - stat.modified > expires * DAY):
+                    continue
+                more = await self._kind.found(path, stat, request, item)
+                if more is not None:
+                    return {"url": request.url, "path": path, "checksum": stat.checksum, "status": "uptodate", **more}
         return None
 
     async def _downloaded(self, request: Request, item: Item) -> Report:
@@ -224,7 +228,8 @@ class OpenMedia:
             raise Unusable(_why(outcome))
         stream = outcome.stream
         try:
-            if not 200 <= outcome.status < 300:
+            part = outcome.status == 206 and "range" not in request.headers
+            if not 200 <= outcome.status < 300 or part:
                 raise Unusable(f"HTTP status {outcome.status}")
             async with self._kind.taken(outcome) as response:
                 stored = await self._stored(request, await self._passed(response, item), item)
@@ -306,6 +311,15 @@ class OpenMedia:
 
     def __repr__(self) -> str:
         return f"<OpenMedia {self._kind.name} in {self._store!r}: {len(self._pending)} under way>"
+
+
+@contextmanager
+def _of_the_user(hook: str) -> Generator[None]:
+    """What a user's function raises is its item's failure, even what would else say that the store is lost."""
+    try:
+        yield
+    except (OSError, SinkError) as error:
+        raise ItemRefused(f"{hook}: {told(error)}") from error
 
 
 async def _given(value: Any) -> Any:

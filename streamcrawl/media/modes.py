@@ -13,41 +13,20 @@ BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """A pixel in memory; in all other modes it has 4."""
 
 WHITE = (255, 255, 255)
-ROWS = 64
-"""Of a picture, put on white at a time."""
 
 
 def on_white(image: Image) -> Image:
-    """In RGB; what is transparent on white. An image in RGBA is used up for it: its memory becomes the other's."""
+    """In RGB; what is transparent on white."""
+    from PIL import Image as Images
+
     image = plain(image)
     if image.mode == "RGB":
         return image
-    for top in range(0, image.height, ROWS):
-        _flatten(image, (0, top, image.width, min(top + ROWS, image.height)))
-    return _without_alpha(image)
-
-
-def _flatten(image: Image, box: tuple[int, int, int, int]) -> None:
-    """Put a part of an image in RGBA on white, in its place."""
-    from PIL import Image as Images
-
-    part = image.crop(box)
-    extrema = cast("tuple[tuple[int, int], ...]", part.getextrema())
-    if extrema[3][0] < 255:
-        white = Images.new("RGB", part.size, WHITE)
-        white.paste(part, (0, 0), part)
-        image.paste(white, box)
-
-
-def _without_alpha(image: Image) -> Image:
-    """The same pixels in RGB, which Pillow keeps in four bytes too: without a copy, if this Pillow can do that."""
-    try:
-        core = cast("Any", image.im)
-        core.setmode("RGB")
-        made: Image = cast("Any", image)._new(core)
-    except (AttributeError, ValueError):
-        return image.convert("RGB")
-    return made
+    if image.getchannel("A").getextrema()[0] == 255:
+        return image.convert("RGB")  # nothing of it is transparent
+    white = Images.new("RGB", image.size, WHITE)
+    white.paste(image, (0, 0), image)
+    return white
 
 
 def plain(image: Image) -> Image:

@@ -12,13 +12,14 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from streamcrawl.core import Item, Request
+from streamcrawl.media.memory import keep_apart
 from streamcrawl.media.options import Common, Report, Unusable, named, title
 from streamcrawl.response import Response
 from streamcrawl.storage.s3 import CHECKSUM
 from streamcrawl.storage.store import Meta, Stat, Store
 from streamcrawl.storage.threaded import in_blocks
 
-BLOCK = 1024 * 1024
+BLOCK = 512 * 1024
 """Bytes that are hashed at a time, in a thread, and that a file may have to be stored in one piece."""
 
 
@@ -66,6 +67,7 @@ class FilesKind:
             fields = {CHECKSUM + self._options.digest: hashing.hexdigest()}
             await self._store.put(path, first, Meta(kind, fields))
         else:
+            keep_apart()
             await self._store.put(path, _hashed(first, blocks, hashing), Meta(kind))
         return {"path": path, "checksum": hashing.hexdigest()}
 
@@ -89,6 +91,7 @@ async def _chunks(response: Response) -> AsyncIterator[bytes]:
 
 async def _hashed(first: bytes, blocks: AsyncIterator[bytes], hashing: Hashing) -> AsyncIterator[bytes]:
     yield first
+    del first
     async for block in blocks:
         await _update(hashing, block)
         yield block

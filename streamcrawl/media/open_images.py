@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from streamcrawl.core import Item, Request
+from streamcrawl.media.memory import LARGE, Memory, give_back, keep_apart
 from streamcrawl.media.options import Common, Report, Unusable, named, title, told
 from streamcrawl.media.pictures import (
     EXTENSIONS,
@@ -21,13 +22,13 @@ from streamcrawl.media.pictures import (
     WRITTEN,
     BadPictureError,
     Encoded,
+    Opened,
     Picture,
     Size,
     Wanted,
-    convert,
+    finish,
+    look,
 )
-from streamcrawl.media.pixels import Budget
-from streamcrawl.media.room import Room
 from streamcrawl.response import Response
 from streamcrawl.storage.paths import local_path
 from streamcrawl.storage.s3 import CHECKSUM
@@ -37,7 +38,9 @@ ThumbPath: TypeAlias = Callable[[Request, str, "Response | None", Item], str]
 """(request, name of the thumbnail, response, item) -> path in the store."""
 
 HELD = 8 * 1024 * 1024
-"""Bytes of pictures as they came, in hand at once; the servers of others wait."""
+"""Bytes of pictures as they came, in hand at once, beside one that is larger; the servers of others wait."""
+EACH = 8 * 1024 * 1024
+"""Bytes of decoded pictures for each thread."""
 UNKNOWN = 256 * 1024
 """Bytes that a picture of unknown length is taken to have, and how it grows."""
 
@@ -56,7 +59,7 @@ class Pictures:
     thumbs: tuple[tuple[str, Size], ...]
     thumb_path: ThumbPath | None
     threads: int | None
-    memory: int
+    memory: int | None
 
 
 class ImagesKind:
@@ -68,9 +71,10 @@ class ImagesKind:
         self._options = options
         self._pictures = pictures
         self._store = store
-        self._budget = Budget(pictures.memory)
+        self._count = pictures.threads or processors()
+        self._memory = Memory(pictures.memory or self._count * EACH)
         self._threads: ThreadPoolExecutor | None = None
-        self._room = Room(HELD)
+        self._held = Memory(HELD)
 
     # -- paths -----------------------------------------------------------------------------------------------------
 
@@ -118,19 +122,21 @@ class ImagesKind:
         """With its body, which is not read before there is room for it."""
         length = response.headers.get("content-length") or ""
         held = int(length) if length.isascii() and length.isdecimal() and len(length) < 12 else UNKNOWN
-        await self._room.take(held)
-        try:
-            body = BytesIO()
-            if response.stream is not None:
-                async for chunk in response.stream:
-                    body.write(chunk)
-                    if body.tell() > held:
-                        self._room.grow(UNKNOWN)
-                        held += UNKNOWN
-                response = response.replace(body=body.getvalue(), stream=None)
-            yield response
-        finally:
-            self._room.give(held)
+        async with self._held.of(held):
+            more = 0
+            try:
+                body = BytesIO()
+                if response.stream is not None:
+                    async for chunk in response.stream:
+                        body.write(chunk)
+                        if body.tell() > held + more:
+                            self._held.room.grow(UNKNOWN)
+                            more += UNKNOWN
+                    response = response.replace(body=body.getvalue(), stream=None)
+                yield response
+            finally:
+                if more:
+                    self._held.room.give(more)
 
     async def keep(self, request: Request, response: Response, item: Item) -> Report:
         if not response.body:
@@ -144,12 +150,22 @@ class ImagesKind:
 
     async def _converted(self, body: bytes) -> tuple[Picture, str]:
         if self._threads is None:
-            count = self._pictures.threads or len(os.sched_getaffinity(0))
-            self._threads = ThreadPoolExecutor(count, thread_name_prefix="images")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._convert, body)
+            keep_apart()
+            self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="images")
+        loop = asyncio.get_running_loop()
+        # Not in the threads that convert: what is decoded next is decided by what it costs.
+        opened = await loop.run_in_executor(None, look, body, self._pictures.wanted)
+        async with self._memory.of(opened.cost):
+            return await loop.run_in_executor(self._threads, self._convert, opened)
 
-    def _convert(self, body: bytes) -> tuple[Picture, str]:
-        picture = convert(body, self._pictures.wanted, self._budget.of)
+    def _convert(self, opened: Opened) -> tuple[Picture, str]:
+        if opened.cost >= LARGE:
+            give_back()
+        try:
+            picture = finish(opened, self._pictures.wanted)
+        finally:
+            if opened.cost >= LARGE:
+                give_back()
         return picture, hashlib.new(self._options.digest, picture.data, usedforsecurity=False).hexdigest()
 
     async def _stored(
@@ -183,6 +199,11 @@ class ImagesKind:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _kind_of(path: str) -> str | None:

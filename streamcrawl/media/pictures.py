@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from math import prod
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -46,6 +47,10 @@ SAVED: dict[str, dict[str, Any]] = {"png": {"compress_level": 6}, "webp": {"meth
 
 ORIENTATION = 0x0112
 """The Exif tag; from 5 on, width and height are swapped."""
+TILE_WIDTH, TILE_LENGTH = 322, 323
+"""The tags of TIFF."""
+ICON = 2 * 1024 * 1024
+"""Pixels of an icon at most, with its mask; by their format icons have 256x256."""
 SMALL = 128 * 1024
 """Pixels of a picture that is encoded within a millisecond or two."""
 PROFILE = 4096
@@ -99,41 +104,67 @@ class Picture(NamedTuple):
     thumbs: tuple[Encoded, ...]
 
 
-Reserve: TypeAlias = Callable[[int], AbstractContextManager[None]]
+class Opened(NamedTuple):
+    """A picture of which the head was read."""
+
+    image: Image
+    body: bytes
+    size: Size
+    kept: bool
+    """Whether the bytes stay as they are, so that it is decoded for its thumbnails only."""
+    cost: int
+    """Bytes that decoding it takes at most, roughly."""
 
 
-def convert(body: bytes, wanted: Wanted = ANY, reserve: Reserve | None = None) -> Picture:
+def convert(body: bytes, wanted: Wanted = ANY) -> Picture:
     """The picture as it is wanted, upright, the first frame of an animation. What is so already keeps its bytes.
 
     In JPEG it has the mode RGB, and what is transparent is white. Thumbnails keep the proportions; nothing is enlarged.
 
     Args:
         body: A file of one of the formats READ.
-        reserve: Holds so many bytes of memory while the picture is decoded.
 
     Raises: BadPictureError. Call it in a thread: it takes milliseconds.
     """
-    try:
+    return finish(look(body, wanted), wanted)
+
+
+def look(body: bytes, wanted: Wanted) -> Opened:
+    """Read a picture's head; nothing is decoded. Raises: BadPictureError."""
+    with _told():
+        _check_icon(body)
         image = _opened(body)
-        _check_pixels(image.size, wanted)
-        turned = _turned(image)
-        kept = _keeps(image, wanted, turned=turned > 1)
-        size = image.size
+        size, turned = image.size, _turned(image) > 1
+        _check_pixels(size, wanted)
+        _check_pixels(_tile(image), wanted)
+        kept = _keeps(image, wanted, turned=turned)
         if kept and image.format in ("JPEG", "MPO"):
             _draft(image, wanted.thumbs)
-        with nullcontext() if reserve is None else reserve(_cost(image, turned=turned > 1, kept=kept)):
+        return Opened(image, body, size, kept, _cost(image, turned=turned, kept=kept))
+
+
+def finish(opened: Opened, wanted: Wanted) -> Picture:
+    """Decode it, and make of it what is wanted; what was decoded is freed. Raises: BadPictureError."""
+    image, body, size, kept, _ = opened
+    with _told():
+        try:
             expected = image.size
             image.load()
-            if image.size != expected:  # an ICO says of itself what it likes
+            if image.size != expected:  # a TIFF that lay on its side stands upright now
                 size = image.size
-                _check_pixels(size, wanted)
+            turned = _turned(image, loaded=True)
             if image.format == "PNG":  # whose Exif data may stand behind the pixels
-                turned = _turned(image, loaded=True)
                 kept = _keeps(image, wanted, turned=turned > 1)
             _check_least(size, wanted, swapped=turned >= 5)
-            made = _kept(image, size, body, wanted) if kept else _changed(image, wanted, turned=turned > 1)
-            del image  # within what is reserved for it
-            return made
+            return _kept(image, size, body, wanted) if kept else _changed(image, wanted, turned=turned > 1)
+        finally:
+            image.close()
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    try:
+        yield
     except BadPictureError:
         raise
     except Exception as error:  # Pillow's decoders raise of everything for a broken file
@@ -180,6 +211,31 @@ def _check_pixels(size: Size, wanted: Wanted) -> None:
         raise BadPictureError(f"{size[0]}x{size[1]} pixels, more than {wanted.max_pixels} in all")
 
 
+def _check_icon(body: bytes) -> None:
+    """Pillow decodes an icon while it opens it, whatever size the picture in it is. Raises: BadPictureError."""
+    if body[:4] != b"\0\0\1\0":
+        return
+    for at in range(6, min(6 + 16 * int.from_bytes(body[4:6], "little"), len(body) - 15), 16):
+        begin = int.from_bytes(body[at + 12 : at + 16], "little")
+        head = body[begin : begin + 24]
+        if head[:4] == b"\x89PNG":
+            width, height = struct.unpack(">II", head[16:24])
+        elif head[:1] == b"\x0c":  # BITMAPCOREHEADER
+            width, height = struct.unpack("<HH", head[4:8])
+        else:
+            width, height = struct.unpack("<ii", head[4:12])
+        if abs(width * height) > ICON:
+            raise BadPictureError(f"an icon of {abs(width)}x{abs(height)} pixels, more than {ICON} in all")
+
+
+def _tile(image: Image) -> Size:
+    """Of a TIFF in tiles, which may be larger than it is: the size of one, for that much is decoded at once."""
+    if image.format != "TIFF":
+        return (0, 0)
+    tags: Any = image
+    return int(tags.tag_v2.get(TILE_WIDTH, 0)), int(tags.tag_v2.get(TILE_LENGTH, 0))
+
+
 def _check_least(size: Size, wanted: Wanted, *, swapped: bool) -> None:
     width, height = reversed(size) if swapped else size
     if width < wanted.min_width or height < wanted.min_height:
@@ -211,10 +267,10 @@ def _draft(image: Image, thumbs: tuple[Size, ...]) -> None:
 
 def _cost(image: Image, *, turned: bool, kept: bool) -> int:
     """Bytes that decoding it takes at most, roughly: the picture, its copies on the way, the decoder's own."""
-    pixels, pixel = image.width * image.height, BYTES.get(image.mode, 4)
+    pixels, pixel = max(image.width * image.height, prod(_tile(image))), BYTES.get(image.mode, 4)
     size = float(pixel * (2 if turned else 1))
-    if image.mode != "RGB" and (kept or image.mode != "RGBA"):
-        size += 4
+    if image.mode != "RGB":
+        size += 4 if kept or image.mode == "RGBA" or not image.has_transparency_data else 8
     if image.format in ("WEBP", "AVIF", "JPEG2000"):
         size += 8
     if image.info.get("progressive"):

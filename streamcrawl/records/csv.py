@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -64,6 +65,8 @@ def csv_records(
     names = None if headers is None else list(headers)
     if isinstance(headers, str) or names == []:
         raise ValueError(f"headers={headers!r}: a list of names")
+    if names is not None and len(set(names)) < len(names):
+        raise ValueError(f"headers={headers!r}: {_twice(names)!r} is there twice")
     rows = Rows(delimiter, quotechar, max_record)
     return _records(page, rows, names, checked_encoding(encoding), ragged)
 
@@ -79,6 +82,8 @@ async def _records(
                     continue
                 if names is None:
                     names = row
+                    if len(set(names)) < len(names):
+                        _tell(page, f"there are several columns {_twice(names)!r}, and the last one counts")
                     continue
                 if ragged == "error":
                     raise BrokenFeed(shown(page.url), f"a row of {len(row)} fields where there are {len(names)}", given)
@@ -104,11 +109,18 @@ def _skipped(page: Response, row: list[str], names: list[str]) -> None:
     if run is None:
         return
     count = run.stats["csv/rows_skipped"] = run.stats.get("csv/rows_skipped", 0) + 1
-    if count == 1 and run.events.wants(Notice):
-        text = (
-            f"{shown(page.url)}: a row of {len(row)} fields where there are {len(names)} was left out; so will others"
-        )
-        run.events.emit(Notice(text=text, level="warning"))
+    if count == 1:
+        _tell(page, f"a row of {len(row)} fields where there are {len(names)} was left out; so will others")
+
+
+def _tell(page: Response, text: str) -> None:
+    run = RUN.get(None)
+    if run is not None and run.events.wants(Notice):
+        run.events.emit(Notice(text=f"{shown(page.url)}: {text}", level="warning"))
+
+
+def _twice(names: list[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 class Rows:

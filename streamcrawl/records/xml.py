@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from streamcrawl.records.body import characters, checked_encoding
@@ -21,10 +21,14 @@ MAX_RECORD = 4 * 1024 * 1024
 MAX_PROLOG = 1024 * 1024
 """Bytes before the first element."""
 
+MAX_TAG = 1024 * 1024
+"""Characters of one tag; each of a hundred thousand attributes takes memory before anything is told of the element."""
+
 Namespaces: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 """URIs by prefix."""
 
 _DECLARATION = re.compile(rb"\s{0,64}<\?xml\s[^>]{0,256}?encoding\s{0,16}=\s{0,16}[\"']([A-Za-z0-9._:-]{1,40})[\"']")
+_MARKS = re.compile("[\"'>]")
 _TAG = re.compile(r"(?:\{([^{}]*)\}|([^\s:{}<>&]+):)?([^\s:{}<>&]+)")
 
 
@@ -100,8 +104,7 @@ async def _records(
         for element in parsing.records():
             yield Selector(root=element, type="xml", namespaces=names)
             given += 1
-        if why is None and parsing.too_long:
-            why = f"a <{tag}> of more than {limit} bytes" if parsing.begun else f"no element in {MAX_PROLOG} bytes"
+        why = why or parsing.too_long(tag)
         if why is not None:
             raise BrokenFeed(shown(page.url), why, given)
         parsing.prune()
@@ -134,8 +137,10 @@ class Parsing:
         "_outer",
         "_parser",
         "_probe",
+        "_quote",
         "_root",
         "_root_too",
+        "_tag",
         "_wanted",
     )
 
@@ -154,18 +159,20 @@ class Parsing:
         self._open = 0
         self._fed = 0
         self._begun = 0
+        self._tag = 0
+        """Characters that came of a tag whose end has not; 0: there is none."""
+        self._quote = ""
+        """What ends the attribute of that tag which has begun."""
 
-    @property
-    def too_long(self) -> bool:
-        """Whether the record that has begun, or what comes before the root, is longer than it may be."""
+    def too_long(self, name: str) -> str | None:
+        """What is longer than it may be: a record of this `name` that has begun, a tag, what comes before the root."""
+        if self._tag > MAX_TAG:
+            return f"a tag of more than {MAX_TAG} characters"
         if self._root is None:
-            return self._fed > MAX_PROLOG
-        return self._open > 0 and self._fed - self._begun > self._limit
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was an element."""
-        return self._root is not None
+            return f"no element in {MAX_PROLOG} bytes" if self._fed > MAX_PROLOG else None
+        if self._open > 0 and self._fed - self._begun > self._limit:
+            return f"a <{name}> of more than {self._limit} bytes"
+        return None
 
     def feed(self, text: str) -> str | None:
         """Parse on; give what is wrong with it, if anything is."""
@@ -173,6 +180,9 @@ class Parsing:
 
         data = text.encode("utf-8", "replace")
         self._fed += len(data)
+        self._measure(text)
+        if self._tag > MAX_TAG:
+            return None
         try:
             if self._parser is None:
                 self._find_root(data)
@@ -181,6 +191,24 @@ class Parsing:
         except etree.XMLSyntaxError as error:
             return _why(error)
         return None
+
+    def _measure(self, text: str) -> None:
+        begin = text.rfind("<")
+        if begin >= 0:
+            self._tag, self._quote, text = 0, "", text[begin:]
+        elif not self._tag:
+            return
+        second = text[1:2] if begin >= 0 else text[:1] if self._tag == 1 else ""
+        if second in ("!", "?"):  # no tag: a CDATA section may be longer
+            self._tag = 0
+            return
+        for mark in _MARKS.findall(text):
+            if mark == ">" and not self._quote:
+                self._tag = 0
+                return
+            if mark != ">" and self._quote in ("", mark):
+                self._quote = "" if self._quote else mark
+        self._tag += len(text)
 
     def _find_root(self, data: bytes) -> None:
         self._head += data
@@ -194,9 +222,10 @@ class Parsing:
                 head, self._head, self._probe = self._head, b"", None
                 self._parser.feed(head)
 
-    def records(self) -> list[Any]:
-        """The records that have ended since the last time, each the root of a document of its own."""
-        found: list[Any] = []
+    def records(self) -> Iterator[Any]:
+        """The records that have ended since the last time, each the root of a document of its own, made when it is
+        asked for: a record may have two hundred others in it.
+        """
         for event, element in () if self._parser is None else self._parser.read_events():
             if self._root is None:
                 self._root = element
@@ -212,8 +241,7 @@ class Parsing:
                 self._outer = None
             record = copy.deepcopy(element)
             record.tail = None
-            found.append(record)
-        return found
+            yield record
 
     def _is_record(self, element: Any) -> bool:
         prefix = self._wanted.prefix
@@ -227,6 +255,16 @@ class Parsing:
         while node is not None and node is not self._outer and len(node):
             del node[:-1]
             node = node[-1]
+        if self._root is not None and self._root.getnext() is not None:
+            self._forget_rest()
+
+    def _forget_rest(self) -> None:
+        """What may follow the root, comments and instructions, is put into an element that nobody keeps."""
+        from lxml import etree
+
+        nowhere = etree.Element("nowhere")
+        for each in list(self._root.itersiblings()):
+            nowhere.append(each)
 
     def end(self) -> str | None:
         """Say that the document has ended; give what is wrong with that."""

@@ -62,7 +62,7 @@ def _header(command: Command, value: str) -> None:
 
 
 def _cookie(command: Command, value: str) -> None:
-    if "=" not in value:
+    if value and "=" not in value:
         raise ValueError(f"-b {value!r} reads a file: give the cookies themselves, name=value")
     for pair in value.split(";"):
         name, _, content = pair.strip().partition("=")
@@ -101,7 +101,20 @@ def _form(command: Command, value: str) -> None:
         raise ValueError(f"-F {value!r}: no name and value")
     if content.startswith(("@", "<")):
         raise ValueError(f"-F {value!r} reads a file; formdata_request(…, files={{{name!r}: …}}) sends one")
-    command.form.append((name, content))
+    command.form.append((name, _form_value(value, content)))
+
+
+def _form_value(option: str, content: str) -> str:
+    """What curl sends of the value: without the quotes around it, and what follows a semicolon."""
+    quoted_part = re.match(r'"((?:[^"\\]|\\.)*)"\s*(?:;|$)', content, re.DOTALL)
+    if quoted_part is None:
+        found, semicolon, parameters = content.partition(";")
+    else:
+        found = re.sub(r'\\(["\\])', r"\1", quoted_part[1])
+        semicolon, parameters = ";", content[quoted_part.end() :]
+    if semicolon and parameters.strip():
+        raise ValueError(f"-F {option!r} says more of the part than its value; --form-string sends it as it stands")
+    return found
 
 
 def _form_string(command: Command, value: str) -> None:
@@ -111,6 +124,10 @@ def _form_string(command: Command, value: str) -> None:
 
 def _user(command: Command, value: str) -> None:
     command.defaults.append(("Authorization", f"Basic {b64encode(as_bytes(value)).decode()}"))
+
+
+def _bearer(command: Command, value: str) -> None:
+    command.defaults.append(("Authorization", f"Bearer {value}"))
 
 
 def _no_file(option: str, value: str) -> None:
@@ -154,6 +171,7 @@ VALUED: dict[str, _Set] = {
     "form": _form,
     "form-string": _form_string,
     "user": _user,
+    "oauth2-bearer": _bearer,
     "cookie": _cookie,
     "user-agent": _agent,
     "referer": _referer,
@@ -189,7 +207,7 @@ MEANINGLESS_VALUED = frozenset(
     {"output", "write-out", "dump-header", "cookie-jar", "connect-timeout", "retry-delay", "retry-max-time", "stderr",
      "trace", "trace-ascii", "output-dir", "limit-rate", "speed-limit", "speed-time", "keepalive-time"}
 )  # fmt: skip
-UNHEARD = frozenset({"insecure", "proxy-insecure"})
+UNHEARD = frozenset({"insecure", "location-trusted", "proxy-insecure"})
 """Options that are told to have no effect."""
 
 

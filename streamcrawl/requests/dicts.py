@@ -54,6 +54,8 @@ def request_to_dict(request: Request, *, spider: object = None) -> dict[str, Any
 def request_from_dict(data: Mapping[str, Any], *, spider: object = None) -> Request:
     """The request that `request_to_dict` made the dict of.
 
+    "module:name" imports that module, and may name any function there is: take dicts only from where you take code.
+
     Args:
         data: "url", and fields of Request. A callback may also be a function.
         spider: The object whose methods its callbacks are.

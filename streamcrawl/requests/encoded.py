@@ -50,6 +50,12 @@ def form_encoding(*labels: str | None) -> str:
     return "utf-8"
 
 
+def label(encoding: str) -> str:
+    """The name of an encoding as browsers write it. Source: WHATWG Encoding Standard §4.2."""
+    name = "UTF-8" if encoding in ("utf-8", "utf8") else encoding
+    return re.sub(r"^iso8859-", "ISO-8859-", re.sub(r"^cp125", "windows-125", name))
+
+
 def query(pairs: Iterable[tuple[str, str]], encoding: str) -> str:
     """Source: WHATWG URL Standard §5.2 (application/x-www-form-urlencoded serializing)."""
     text = urlencode(

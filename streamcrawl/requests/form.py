@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from streamcrawl.requests.encoded import (
     body,
     flat,
     form_encoding,
+    label,
     query,
 )
 from streamcrawl.response import Response
@@ -32,10 +34,12 @@ _SUBMITS = (
     'descendant::input[re:test(@type, "^(submit|image)$", "i")]'
     '|descendant::button[not(@type) or re:test(@type, "^submit$", "i")]'
 )
-_UNSENT = (
-    "descendant::*[self::input or self::select or self::textarea or self::button]"
-    "[@disabled or ancestor::datalist or (ancestor::fieldset[@disabled] and not(ancestor::legend))]"
-)
+_FIELDS = "descendant::*[self::input or self::select or self::textarea or self::button]"
+_UNSENT = f"{_FIELDS}[@disabled or ancestor::datalist or ancestor::template]"
+_IN_FIELDSETS = f"{_FIELDS}[ancestor::fieldset[@disabled]]"
+_UNCHOSEN = "descendant::select[@size > 1 and not(@multiple) and not(.//option[@selected])]"
+"""A list of which several options are shown: none is chosen from the beginning."""
+_CHARSET = 'descendant::input[re:test(@type, "^hidden$", "i") and re:test(@name, "^_charset_$", "i")]'
 
 
 def form_request(
@@ -80,6 +84,9 @@ def form_request(
     url = page.urljoin(action) if action else page.url
     form.set("action", url)
     form.set("method", _attribute("method", form, button) or "get")
+    encoding = form_encoding(*(form.get("accept-charset") or "").split(), page.encoding)
+    for field in form.xpath(_CHARSET, namespaces=_REGEXP):
+        field.set("value", label(encoding))
     pairs = [*flat(data), *_clicked(button)]
     try:
         made = import_module("form2request").form2request(form, pairs, click=False, method=method, enctype=URLENCODED)
@@ -87,7 +94,6 @@ def form_request(
         raise ValueError(f"{page.url}: the form cannot be sent: {error}") from None
     sent = made.url.partition("#")[0].partition("?")[2] if made.method == "GET" else made.body.decode("ascii")
     found = parse_qsl(sent, keep_blank_values=True)
-    encoding = form_encoding(*(form.get("accept-charset") or "").split(), page.encoding)
     for field in form.xpath('descendant::input[re:test(@type, "^file$", "i")]/@name', namespaces=_REGEXP):
         files = {str(field): NO_FILE, **(files or {})}
     named = [pair for pair in found if pair[0] not in (files or {})]
@@ -194,17 +200,34 @@ def _form(selector: Selector, way: str, value: Any) -> Any:
 
 def _gather(form: Any) -> None:
     """Take out what a browser does not send, and in what belongs to the form from elsewhere on the page."""
-    for element in form.xpath(_UNSENT):
+    for element in form.xpath(_UNSENT) + form.xpath(_UNCHOSEN):
         element.drop_tree()
+    for element in form.xpath(_IN_FIELDSETS):
+        if _is_disabled(element):
+            element.drop_tree()
+    for area in form.iter("textarea"):
+        area.text = re.sub(r"^(\r\n|\n|\r)", "", area.text or "")  # the parser of HTML passes over the first one
     own = form.get("id")
     for element in form.getroottree().xpath(
         "//*[self::input or self::select or self::textarea or self::button][@form]"
     ):
         if own and element.get("form") == own and element.get("disabled") is None:
-            if form not in element.iterancestors():
+            if form not in element.iterancestors() and not _is_disabled(element):
                 form.append(element)
         elif form in element.iterancestors():
             element.drop_tree()
+    for fieldset in form.getroottree().iter("fieldset"):
+        fieldset.attrib.pop("disabled", None)  # what it disables is out already
+
+
+def _is_disabled(element: Any) -> bool:
+    """Whether a disabled fieldset stands around it, and it is not in the first legend of that."""
+    inside = element
+    for above in element.iterancestors():
+        if above.tag == "fieldset" and above.get("disabled") is not None and inside is not above.find("legend"):
+            return True
+        inside = above
+    return False
 
 
 def _same_place(click: Any, form: Any) -> Any:

@@ -45,4 +45,11 @@ def _known(value: Any) -> Any:
     raise TypeError(f"{value!r}, a {type(value).__name__}, has no form in JSON")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_known, order="deterministic").encode
+_sorted = msgspec.json.Encoder(enc_hook=_known, order="deterministic").encode
+
+
+def _encode(data: Any) -> bytes:
+    try:
+        return _sorted(data)
+    except TypeError:  # keys that are no text cannot be sorted as they are
+        return _sorted(msgspec.to_builtins(data, str_keys=True, enc_hook=_known))

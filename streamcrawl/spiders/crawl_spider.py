@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from streamcrawl.core import Dropped, Failed, Request
 from streamcrawl.errors import FlowError
 from streamcrawl.items import is_item
 from streamcrawl.response import Response
 from streamcrawl.spiders.crawler import Crawler
-from streamcrawl.spiders.spider import Spider
+from streamcrawl.spiders.spider import Spider, overridden
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 
 if TYPE_CHECKING:
@@ -89,7 +89,13 @@ class CrawlSpider(Spider):
 
     def check(self) -> None:
         super().check()
-        _ = self._bound
+        name = type(self).__name__
+        if not self._bound and not any(
+            overridden(type(self), each, CrawlSpider) for each in ("parse_start_url", "_parse")
+        ):
+            raise FlowError(
+                f"{name} has no rules, so no page is made anything of; to take them with parse(), subclass Spider"
+            )
 
     def parse_start_url(self, response: Response, /, *args: Any, **kwargs: Any) -> Any:
         """Takes the responses of the start; gives what a callback gives. By default nothing."""
@@ -210,10 +216,19 @@ class CrawlSpider(Spider):
     def _bound(self) -> tuple[_Bound, ...]:
         """Its rules, with its own methods in them. Raises: FlowError for a name that no method has."""
         bound: list[_Bound] = []
-        for n, rule in enumerate(self.rules):
-            if not isinstance(rule, Rule):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+        rules: Any = self.rules
+        if isinstance(rules, Rule):  # a comma is soon forgotten
+            rules = (rules,)
+        elif not isinstance(rules, Iterable):
+            raise FlowError(f"{type(self).__name__}.rules is {rules!r}: make it a tuple of Rules")
+        for n, rule in enumerate(cast("Iterable[Any]", rules)):
+            if not isinstance(rule, Rule):
                 raise FlowError(f"{type(self).__name__}.rules[{n}] is {rule!r}, and no Rule")
             extractor = rule.link_extractor or _every_link()
+            if not callable(getattr(extractor, "extract_links", None)):
+                raise FlowError(
+                    f"{type(self).__name__}.rules[{n}] looks for links with {extractor!r}; write LinkExtractor(allow=…)"
+                )
             callback = self._method(n, "callback", rule.callback)
             bound.append(
                 _Bound(

@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from streamcrawl.core import Run
 from streamcrawl.events import Events
+from streamcrawl.spiders.settings import Settings
+from streamcrawl.stats import Stats
 
 if TYPE_CHECKING:
     from streamcrawl.spiders.spider import Spider
 
-
-class Stats(MutableMapping[str, Any]):
-    """The counters of a run, under the names that Scrapy's have for reading and writing them.
-
-    They may be written before there is a run: a spider's `from_crawler` and `__init__` do.
-    """
-
-    def __init__(self) -> None:
-        self._counts: MutableMapping[str, Any] = {}
-
-    def adopt(self, counts: MutableMapping[str, Any]) -> None:
-        """From now on these are the counters; what was written before is put there."""
-        counts.update(self._counts)
-        self._counts = counts
-
-    def get_value(self, key: str, default: Any = None) -> Any:
-        return self._counts.get(key, default)
-
-    def get_stats(self) -> dict[str, Any]:
-        """A copy of all of them."""
-        return dict(self._counts)
-
-    def set_value(self, key: str, value: Any) -> None:
-        self._counts[key] = value
-
-    def inc_value(self, key: str, count: int = 1, start: int = 0) -> None:
-        self._counts[key] = self._counts.get(key, start) + count
-
-    def max_value(self, key: str, value: Any) -> None:
-        self._counts[key] = max(self._counts.get(key, value), value)
-
-    def min_value(self, key: str, value: Any) -> None:
-        self._counts[key] = min(self._counts.get(key, value), value)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._counts[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._counts[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        del self._counts[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._counts)
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def __repr__(self) -> str:
-        return f"<Stats {dict(self._counts)!r}>"
+ELSEWHERE = {
+    "engine": "crawler.run: crawler.run.end(reason) ends the crawl",
+    "extensions": "crawler.events: crawler.events.on(RunFinished, function)",
+    "get_downloader_middleware": "Crawl.of(…).replace(download=ops.download(layer, …))",
+    "get_item_pipeline": "ops.pipeline(…)",
+    "get_spider_middleware": "Crawl.of(…).replace(layers=(layer, …))",
+    "request_fingerprinter": "Request(fingerprint_headers=…, keep_fragments=…)",
+    "signals": "crawler.events: crawler.events.on(RunFinished, function)",
+}
+"""What Scrapy's crawlers have besides, and what takes its place."""
 
 
 class Crawler:
@@ -76,13 +36,18 @@ class Crawler:
 
     def __init__(self, spidercls: type[Spider], settings: Mapping[str, Any], events: Events) -> None:
         self.spidercls = spidercls
-        self.settings: Mapping[str, Any] = MappingProxyType(dict(settings))
+        self.settings = Settings(settings, frozen=True)
         self.events = events
         self.stats = Stats()
         self.spider: Spider | None = None
         """The spider, once it is made."""
         self.run: Run | None = None
         """The run, once there is one: after `from_crawler`, before `start`."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Raises: AttributeError, which says what there is in place of what Scrapy's crawlers have."""
+        known = f"; there is {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+        raise AttributeError(f"a crawler has no {name!r}{known}")
 
     def __repr__(self) -> str:
         state = "before its run" if self.run is None else f"in {self.run.id}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
-from collections.abc import MutableMapping as Settings
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
 from streamcrawl.core import Request
@@ -14,6 +13,7 @@ from streamcrawl.errors import FlowError
 from streamcrawl.response import Response
 from streamcrawl.scoping import domain_test
 from streamcrawl.spiders.crawler import Crawler
+from streamcrawl.spiders.settings import Settings
 from streamcrawl.streams.kinds import is_async_iterable
 
 
@@ -52,11 +52,13 @@ class Spider:
 
     With none the crawl's own scope holds: the host of the start request that a link descends from.
     """
+    handle_httpstatus_list: Collection[int]
+    """Statuses outside 200-299 that its callbacks want; `handle_httpstatus_all = True`: every one."""
     custom_settings: ClassVar[Mapping[str, Any] | None] = None
     """Settings of this spider; see `Crawl.of` for those that have an effect."""
     crawler: Crawler
     """The crawl that it was made for; there is none in `__init__` yet."""
-    settings: Mapping[str, Any]
+    settings: Settings
     """Those of its crawler."""
     state: ClassVar[Any] = _State()
     """What it remembers, a mapping of text to plain data; a job keeps it from run to run (`run.state("spider")`)."""
@@ -94,7 +96,7 @@ class Spider:
         self.settings = crawler.settings
 
     @classmethod
-    def update_settings(cls, settings: Settings[str, Any]) -> None:
+    def update_settings(cls, settings: Settings) -> None:
         """Put what the spider wants into `settings`: by default its `custom_settings`."""
         settings.update(cls.custom_settings or {})
 
@@ -183,6 +185,9 @@ def check(spider: Spider | type[Spider]) -> None:
             domain_test(domains)
         except (ValueError, TypeError, AttributeError) as error:
             raise FlowError(f"{kind.__name__}.allowed_domains: {error}") from error
+    statuses: Any = getattr(spider, "handle_httpstatus_list", ())
+    if not isinstance(statuses, Collection) or not all(isinstance(status, int) for status in statuses):  # pyright: ignore[reportUnknownVariableType]
+        raise FlowError(f"{kind.__name__}.handle_httpstatus_list is {statuses!r}: make it a list of numbers, [404]")
     if not any(overridden(kind, name) for name in ("parse", "_parse", "start", "start_requests")):
         raise FlowError(no_parse(kind))
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import socket
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from ftplib import FTP, FTP_TLS, all_errors, error_perm
@@ -14,12 +14,14 @@ from io import BytesIO
 from itertools import count
 from os import getpid
 from queue import Empty, LifoQueue
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from streamcrawl.storage.objects import shown
 from streamcrawl.storage.store import Meta, Place, Stat
 from streamcrawl.storage.threaded import Block
+
+T = TypeVar("T")
 
 CHUNK = 64 * 1024
 FOLDERS = 10_000
@@ -94,14 +96,16 @@ class FtpStore:
         with self._connection() as ftp:
             try:
                 ftp.voidcmd("TYPE I")
-                size = ftp.size(self._at(path))
-                modified = moment(ftp.voidcmd(f"MDTM {self._at(path)}"))
+                size = _if_known(lambda: ftp.size(self._at(path)))
+                modified = _if_known(lambda: moment(ftp.voidcmd(f"MDTM {self._at(path)}")))
+                if size is None and modified is None:
+                    return None  # there is no telling whether it is there
                 checksum = self._digest(ftp, path, digest) if digest else None
             except error_perm as error:
                 if str(error).startswith("550"):
                     return None
                 raise
-        return Stat(modified, size or 0, checksum)
+        return Stat(modified or 0.0, size or 0, checksum)
 
     def _digest(self, ftp: FTP, path: str, digest: str) -> str:
         """The server has none: the file is read."""
@@ -271,6 +275,16 @@ class _Growing:
                 self._ftp.delete(self._temporary)
         finally:
             self._ftp.close()
+
+
+def _if_known(ask: Callable[[], T]) -> T | None:
+    """The answer; None if the server does not know the command. Source: RFC 959 §4.2.1, 500, 502 and 504."""
+    try:
+        return ask()
+    except error_perm as error:
+        if str(error)[:3] in ("500", "502", "504"):
+            return None
+        raise
 
 
 def _rename(ftp: FTP, temporary: str, target: str) -> None:

@@ -45,9 +45,17 @@ class Gcs(Remote):
         if not self._bucket:
             raise ValueError(f"{place.uri!r} names no bucket")
 
+    def _reached(self, place: Place) -> tuple[Any, str]:
+        # What fsspec has for gs: asks by gRPC what kind of bucket it is, and waits where nobody answers that.
+        from gcsfs.core import GCSFileSystem  # type: ignore[import-untyped] # pyright: ignore
+
+        files: Any = cast("Any", GCSFileSystem)(**place.storage)
+        return files, str(files._strip_protocol(place.uri))
+
     def check(self) -> None:
         """See that the bucket is there and the credentials are known."""
         try:
+            _refused(self._fs, self._bucket)
             self._fs.call("GET", "b/{}/o", self._bucket, maxResults=1, json_out=True)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no bucket {self._bucket!r}") from error
@@ -157,12 +165,9 @@ class _Resumable:
         self._send(last, str(self._sent + len(last)))
 
     def abort(self) -> None:
-        from fsspec.asyn import sync  # type: ignore[import-untyped] # pyright: ignore
-
         # Once: the answer to it is 499, which is no success, and what is not ended is forgotten after a week anyway.
-        once = getattr(cast("Any", type(self._fs))._request, "__wrapped__")  # noqa: B009 - it is set by a decorator
         with suppress(Exception):
-            sync(self._fs.loop, once, self._fs, "DELETE", self._location)
+            _once(self._fs, "DELETE", self._location)
 
     def _send(self, block: bytes, total: str) -> None:
         data = memoryview(block)
@@ -176,6 +181,23 @@ class _Resumable:
                 return
             data = data[int(kept) + 1 - self._sent :]
             self._sent = int(kept) + 1
+
+
+def _once(fs: Any, *request: Any) -> None:
+    """Send it, and do not repeat it as gcsfs does otherwise: half a minute long if credentials are refused."""
+    from fsspec.asyn import sync  # type: ignore[import-untyped] # pyright: ignore
+
+    once = getattr(cast("Any", type(fs))._request, "__wrapped__")  # noqa: B009 - it is set by a decorator
+    sync(fs.loop, once, fs, *request)
+
+
+def _refused(fs: Any, bucket: str) -> None:
+    """Raises: PermissionError if the credentials are none."""
+    try:
+        _once(fs, "GET", "b/{}", bucket)
+    except Exception as error:
+        if getattr(error, "code", None) == 401:
+            raise PermissionError(str(error)) from error
 
 
 def fields_of(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -194,7 +216,7 @@ def fields_of(headers: Mapping[str, str]) -> dict[str, Any]:
 
 def _file(data: bytes | memoryview) -> Any:
     """As aiohttp wants what is long: a file, which stays open for another try."""
-    from gcsfs.core import UnclosableBytesIO  # type: ignore[import-untyped] # pyright: ignore
+    from gcsfs.core import UnclosableBytesIO  # pyright: ignore
 
     return UnclosableBytesIO(data)
 

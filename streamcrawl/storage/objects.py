@@ -21,7 +21,10 @@ WHOLE = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "
 """Stores that show an object once it is whole; elsewhere it is written under another name first."""
 
 BLOCK = 8 * 1024 * 1024
-"""Bytes of an upload that are sent at once, and held until then. S3 takes 10,000 of them: 78 GiB an object."""
+"""Bytes of a growing file that are read and handed on at once."""
+
+PIECES = 10_000
+"""Of an object on S3, at most."""
 
 FOR_GOOD = (
     FileNotFoundError,
@@ -98,7 +101,6 @@ class Objects:
         if local_path(uri) is None:
             with self._told(uri):
                 self._find(uri)[0].check()
-                _look_into(uri, self._options)
 
     def put(self, path: Path, uri: str) -> None:
         """Store the file at `path` as `uri`, instead of what is there."""
@@ -116,6 +118,8 @@ class Objects:
 
     @staticmethod
     def _send(path: Path, upload: Any, part: int) -> None:
+        # Pieces are those of the store, or more of them in one where S3's 10,000 would not do.
+        part *= 1 + path.stat().st_size // (PIECES * part)
         try:
             with path.open("rb") as file:
                 while data := file.read(part):
@@ -164,11 +168,7 @@ class Objects:
         server, _, name = rest.partition("/")
         root = f"{scheme}://{server}"
         if root not in self._stores:
-            options = self._options
-            if scheme in ("sftp", "ssh"):
-                # Else a server that has gone without a word is waited for without end.
-                options = {"keepalive_interval": 15, "connect_timeout": 30, **options}
-            place = Place(root, options, self._acl, {})
+            place = Place(root, self._options, self._acl, {})
             self._stores[root] = SCHEMES.get(scheme, SCHEMES["*"])(place)
         return self._stores[root], unquote(name) if scheme in ("ftp", "ftps") else name
 
@@ -195,24 +195,31 @@ class Objects:
 class ObjectUpload:
     """An object that comes in pieces of any size, and is sent in those that the store has."""
 
-    __slots__ = ("_buffer", "_part", "_told", "_upload")
+    __slots__ = ("_buffer", "_part", "_sent", "_told", "_upload")
 
     def __init__(self, told: Callable[[], AbstractContextManager[None]], upload: Any, part: int) -> None:
         self._told = told
         self._upload = upload
         self._part = part
+        self._sent = 0
         self._buffer = bytearray()
+
+    @property
+    def _size(self) -> int:
+        """Bytes of the next piece: they grow, for nobody knows how many there will be, and S3 takes 10,000."""
+        return self._part * (1 + self._sent // 1000)
 
     def write(self, data: bytes) -> None:
         self._buffer += data
-        while len(self._buffer) >= self._part:
-            block = bytes(self._buffer[: self._part])
-            del self._buffer[: self._part]
+        while len(self._buffer) >= (size := self._size):
+            block = bytes(memoryview(self._buffer)[:size])
+            del self._buffer[:size]
             self._send(block)
 
     def _send(self, block: bytes) -> None:
         with self._told():
             self._upload.write(block)
+        self._sent += 1
 
     def commit(self) -> None:
         if self._buffer:
@@ -244,20 +251,6 @@ def _put_here(path: Path, target: Path) -> None:
         raise
 
 
-def _look_into(uri: str, options: dict[str, Any]) -> None:
-    """Of object stores that have no check of their own: see that the bucket is there."""
-    scheme, _, rest = uri.partition("://")
-    if scheme.lower() in WHOLE - {"gcs", "gs", "memory", "s3", "s3a"}:
-        _file_system(scheme.lower(), options).ls(rest.partition("/")[0], detail=False)
-
-
-def _file_system(scheme: str, options: dict[str, Any]) -> Any:
-    """The one that is in use: fsspec keeps them."""
-    import fsspec  # type: ignore[import-untyped] # pyright: ignore # it has no annotations
-
-    return fsspec.filesystem(scheme, **options)  # pyright: ignore[reportUnknownMemberType]
-
-
 def _forget_uploads(uri: str, options: dict[str, Any]) -> None:
     """Of a run that was killed: nobody sees the parts, but they are paid for."""
     scheme, _, rest = uri.partition("://")
@@ -265,7 +258,9 @@ def _forget_uploads(uri: str, options: dict[str, Any]) -> None:
         return
     bucket, _, key = rest.partition("/")
     with suppress(Exception):  # who may not ask, or a store that has no such thing
-        files = _file_system("s3", options)
+        import fsspec  # type: ignore[import-untyped] # pyright: ignore # it has no annotations
+
+        files: Any = fsspec.filesystem("s3", **options)  # pyright: ignore[reportUnknownMemberType] # the one in use
         for upload in files.list_multipart_uploads(bucket):
             if upload["Key"] == key:
                 files.abort_mpu(bucket, key, upload["UploadId"])

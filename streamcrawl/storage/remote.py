@@ -14,6 +14,10 @@ from streamcrawl.storage.threaded import Block, Upload
 
 _numbers = count(1)
 
+SFTP = {"connect_timeout": 30, "keepalive_interval": 15, "known_hosts": (), "skip_instance_cache": True}
+"""Else a server that has gone without a word is waited for without end, any key is taken for the server's (`()`: it has
+to be among OpenSSH's known hosts), and a connection that was lost is used again."""
+
 
 class Remote:
     """Files below a place of one of fsspec's file systems."""
@@ -22,15 +26,27 @@ class Remote:
     at_once = 16
 
     def __init__(self, place: Place) -> None:
+        self._fs, root = self._reached(place)
+        self._root = root.rstrip("/")
+        self._is_whole = place.scheme in WHOLE
+        self._is_sftp = place.scheme in ("sftp", "ssh")
+
+    def _reached(self, place: Place) -> tuple[Any, str]:
+        """The file system, and where in it."""
         # fsspec has no annotations.
         from fsspec.core import url_to_fs  # type: ignore[import-untyped] # pyright: ignore
 
-        self._fs, root = cast("tuple[Any, str]", url_to_fs(place.uri, **place.storage))
-        self._root = root.rstrip("/")
-        self._is_whole = place.scheme in WHOLE
+        options = {**(SFTP if place.scheme in ("sftp", "ssh") else {}), **place.storage}
+        return cast("tuple[Any, str]", url_to_fs(place.uri, **options))
 
     def check(self) -> None:
-        """Nothing is asked of stores of which nothing is known."""
+        """See that the bucket is there and the credentials are known; of other stores nothing is asked."""
+        bucket = self._root.partition("/")[0]
+        if self._is_whole and self._fs.protocol != "memory":
+            try:
+                self._fs.ls(bucket, detail=False)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"there is no bucket {bucket!r}") from error
 
     def put(self, path: str, data: Block, meta: Meta) -> None:
         target = self._at(path)
@@ -89,13 +105,24 @@ class Remote:
         return str(self._fs.unstrip_protocol(self._at(path)))
 
     def close(self) -> None:
-        """fsspec keeps its connections, for whoever opens the same store again."""
+        """fsspec keeps its connections, for whoever opens the same store again; but one of SFTP is this store's own."""
+        if self._is_sftp:
+            from fsspec.asyn import sync  # type: ignore[import-untyped] # pyright: ignore
+
+            with suppress(Exception):  # it may be lost already
+                cast("Any", sync)(self._fs.loop, _hung_up, self._fs, timeout=5)
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._root}>"
+
+
+async def _hung_up(fs: Any) -> None:
+    """What sshfs does when its object is collected, in whatever loop that happens."""
+    await fs._pool.close()
+    await fs._stack.aclose()
 
 
 class _Growing:
@@ -105,7 +132,8 @@ class _Growing:
         self._fs = fs
         self._target = target
         self._temporary = target if is_whole else _temporary(target)
-        self._file = fs.open(self._temporary, "wb", block_size=part)
+        # Pieces are a matter of stores that have them: a server of SFTP hangs up on one who sends 5 MiB in a packet.
+        self._file = fs.open(self._temporary, "wb", **({"block_size": part} if is_whole else {}))
 
     def write(self, part: Block) -> None:
         self._file.write(bytes(part))

@@ -27,6 +27,17 @@ HEADERS = {
 }
 """Header fields of PutObject and CreateMultipartUpload, by the names that botocore gives them."""
 
+ACLS = (
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-full-control",
+    "bucket-owner-read",
+    "private",
+    "public-read",
+    "public-read-write",
+)
+"""Canned ACLs of objects."""
+
 KEY = 1024
 """Bytes of a key, at most. GCS has the same limit."""
 
@@ -45,7 +56,7 @@ class S3(Remote):
         self._endpoint = str(place.storage.get("endpoint_url") or "").rstrip("/")
         self._options = options_of(place.headers)
         if place.acl is not None:
-            self._options["ACL"] = place.acl
+            self._options["ACL"] = _acl(place.acl)
 
     def check(self) -> None:
         """See that the bucket is there and the credentials are known."""
@@ -147,6 +158,13 @@ class View(RawIOBase):
         self._at += len(piece)
         return len(piece)
 
+    def read(self, size: int = -1, /) -> bytes:
+        """As that of RawIOBase, which copies twice."""
+        end = len(self._data) if size < 0 else self._at + size
+        piece = bytes(self._data[self._at : end])
+        self._at += len(piece)
+        return piece
+
     def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
         self._at = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: len(self._data)}[whence] + offset
         return self._at
@@ -161,6 +179,12 @@ def key_of(prefix: str, path: str) -> str:
     if len(key.encode()) > KEY:
         raise ValueError(f"a key of {len(key.encode())} bytes; {KEY} at most")
     return key
+
+
+def _acl(acl: str) -> str:
+    if acl not in ACLS:
+        raise ValueError(f"acl={acl!r}: S3 has {', '.join(ACLS)}")
+    return acl
 
 
 def options_of(headers: Mapping[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from reactivex import abc
 from reactivex.disposable import Disposable
 
 from streamcrawl.core import Dropped, Extent, Failed, Flushed, Request, ScrapeInput
-from streamcrawl.events import Events
+from streamcrawl.events import Events, Notice
 from streamcrawl.streams.counting import Counters
 from streamcrawl.streams.scheduler import RunScheduler
 
@@ -41,6 +41,7 @@ class RunContext:
         self.enough = False
         self.durable = False
         self.spider: Any = None
+        self.stopping = False
         self.cut = False
         self.starting: Callable[[Any], None] | None = None
         self._resumes: list[Callable[[], None]] = []
@@ -85,6 +86,14 @@ class RunContext:
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
         self.closers.append(close)
+
+    async def close_all(self) -> None:
+        """Call what `closing` was given, the last first. What one of them raises is told, and the others are called."""
+        while self.closers:
+            try:
+                await self.closers.pop()()
+            except Exception as error:
+                self.events.emit(Notice(text=f"while closing: {error}", level="warning"))
 
     def spawn(self, work: Coroutine[Any, Any, None], *, items: bool = False) -> asyncio.Task[None]:
         task = self.loop.create_task(work)

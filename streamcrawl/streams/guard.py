@@ -10,8 +10,9 @@ from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposab
 from reactivex.subject import Subject
 
 from streamcrawl.core import Extent, Run
-from streamcrawl.errors import LawBroken, OperatorError
+from streamcrawl.errors import FlowError, LawBroken, OperatorError, StreamcrawlError
 from streamcrawl.events import OperatorFailed
+from streamcrawl.mistakes import said, shortened
 from streamcrawl.streams.declared import Operator, declared
 
 
@@ -101,7 +102,7 @@ class _Guard:
         self._source = _Source()
         self._error = None
         self._subscribing = True
-        observable = self._operator(self._source.observable)
+        observable = self._applied()
         self.subscription.disposable = observable.subscribe(
             self._on_output, self._on_failure, self._on_end, scheduler=self._run.scheduler
         )
@@ -110,6 +111,19 @@ class _Guard:
             error, self._error = self._error, None
             self._ended = True
             self._run.fail(_wrapped(self._name, error))
+
+    def _applied(self) -> Observable[Any]:
+        """Raises: FlowError for a function that is no operator."""
+        advice = "an operator takes a stream; for a function of one element write ops.on_item(…) or rx.map(…)"
+        try:
+            observable = self._operator(self._source.observable)
+        except StreamcrawlError:
+            raise
+        except Exception as error:
+            raise FlowError(f"operator {self._name} raised {said(error)}: {advice}") from error
+        if not isinstance(observable, Observable):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+            raise FlowError(f"operator {self._name} gave {shortened(observable)}, and no stream: {advice}")
+        return observable
 
     def on_next(self, element: Any) -> None:
         if self._edge.passes(element):

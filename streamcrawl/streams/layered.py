@@ -8,10 +8,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from streamcrawl.core import Dropped, Failed, Request, Run, ScrapeInput, Start
 from streamcrawl.errors import Drop, HttpError
+from streamcrawl.mistakes import paused_at, shortened
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.streams.edges import closed, item_failed
 from streamcrawl.streams.layer import failure
 from streamcrawl.streams.scrape_hooks import InvalidOutput, Output, ScrapeHooks
+from streamcrawl.urls import masked
 
 INPUTS = (Response, Failed, Dropped, Start)
 
@@ -140,9 +142,20 @@ def response_of(input: ScrapeInput) -> Response | None:
     return input if isinstance(input, Response) else None
 
 
-def no_item(value: object, input: ScrapeInput, who: str, how: str) -> InvalidOutput:
-    """The error that tells of an output which is neither item nor Request."""
-    return InvalidOutput(
-        f"{who} for {input.request.url} {how} {value!r} ({type(value).__name__}): "
-        "an item is a dict, or a dataclass, attrs, pydantic or msgspec object"
+def no_item(value: object, input: ScrapeInput, who: str, how: str, source: object = None) -> InvalidOutput:
+    """The error that tells of an output which is neither item nor Request, or of a Request without a URL.
+
+    `source`: the generator that has given it, if one has.
+    """
+    url: Any = value.url if isinstance(value, Request) else ""
+    why = (
+        f"a URL is text, and not {type(url).__name__}"
+        if isinstance(value, Request)
+        else "an item is a dict, or a dataclass, attrs, pydantic or msgspec object"
     )
+    if type(value) in (list, tuple):
+        why = "to give each of what is in it, write `yield from`"
+    what = f"Request({url!r})" if isinstance(value, Request) else f"{shortened(value)} ({type(value).__name__})"
+    where = paused_at(source)
+    text = f"{who} for {masked(input.request.url)} {how} {what}: {why}"
+    return InvalidOutput(f"{text} ({where})" if where else text)

@@ -184,9 +184,10 @@ async def _run_out(
         else:
             lower.on_completed()
     finally:
-        for task in tuple(run.tasks):
+        for task in (*run.tasks, *run.item_tasks):
             task.cancel()
         subscription.dispose()
+        await run.close_all()
 
 
 async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome]) -> None:
@@ -227,9 +228,10 @@ async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.Obse
         for task in tuple(run.tasks):
             task.cancel()
         subscription.dispose()
-        for close in run.closers:
-            await close()
-        RUN.reset(token)
+        try:
+            await run.close_all()
+        finally:
+            RUN.reset(token)
 
 
 def settled(outcome: Response | Failed | Dropped) -> Response | Failed | Dropped:

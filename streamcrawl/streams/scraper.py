@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from streamcrawl.core import (
     LEASE,
@@ -25,7 +26,9 @@ from streamcrawl.core import (
     Start,
 )
 from streamcrawl.errors import CallbackError, StreamcrawlError
+from streamcrawl.events import Notice
 from streamcrawl.items import is_item
+from streamcrawl.mistakes import said
 from streamcrawl.response import Response
 from streamcrawl.streams.edges import closed
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
@@ -33,7 +36,8 @@ from streamcrawl.streams.layer import stray
 from streamcrawl.streams.layered import Given, Hooked, Layers, no_item, refused, response_of, unskipped
 from streamcrawl.streams.local import running
 from streamcrawl.streams.scrape_hooks import InvalidOutput, ScrapeHooks
-from streamcrawl.streams.whole import TURN, Whole
+from streamcrawl.streams.whole import SPELL, TURN, Whole
+from streamcrawl.urls import masked
 
 START = Start()
 
@@ -44,7 +48,7 @@ ERRBACK = 1 << 40
 class Page:
     """One input whose outputs are being emitted."""
 
-    __slots__ = ("extent", "input", "lease", "ordinal", "outputs")
+    __slots__ = ("extent", "input", "lease", "ordinal", "outputs", "source")
 
     def __init__(self, input: ScrapeInput, lease: Lease | None) -> None:
         self.input = input
@@ -53,6 +57,8 @@ class Page:
         # Errbacks count apart: what they gave is nothing that the page has given, should it come after all.
         self.ordinal = (0 if isinstance(input, Response) else ERRBACK) + (lease.base if lease is not None else 0)
         self.outputs: Iterator[Any] = iter(())
+        self.source: object = None
+        """What the callback gave."""
 
 
 class Scraping:
@@ -69,6 +75,7 @@ class Scraping:
         self._errback = errback
         self._lower = lower
         self._paused: deque[Page] = deque()
+        self._dropped = False
         self._open = 0
         self._completed = False
 
@@ -178,6 +185,7 @@ class Scraping:
             run.extent, run.page = before
 
     def _take(self, page: Page, function: Callable[..., Any], result: Any) -> None:
+        page.source = result
         if result is None:
             self._done(page, None)
         elif isinstance(result, Iterator):
@@ -205,12 +213,15 @@ class Scraping:
     def _advance(self, page: Page) -> None:
         """Emit until the callback ends, the sinks are behind, or its turn is over."""
         run = self._run
+        if self._dropped:
+            self._close(page)
+            return
         until = run.monotonic() + TURN
         outputs = page.outputs
         emitted = 0
         error: Exception | None = None
         while True:
-            if run.enough:
+            if run.enough or self._dropped:
                 break
             if run.congestion:
                 self._paused.append(page)
@@ -227,14 +238,17 @@ class Scraping:
             finally:
                 run.page = None
             emitted += 1
-            if not emitted & 63 and run.monotonic() > until:
+            if not emitted & 63 and (emitted >= SPELL or run.monotonic() > until):
                 run.loop.call_soon(self._advance, page)
                 return
-        if run.enough:
+        if run.enough or self._dropped:
             _break_off(page)
             close = getattr(outputs, "close", None)
             if close is not None:
-                close()
+                try:
+                    close()
+                except Exception as raised:  # in its `finally`
+                    error = error or raised
         self._done(page, error)
 
     async def _iterate(self, page: Page, outputs: AsyncIterable[Any]) -> None:
@@ -257,7 +271,10 @@ class Scraping:
             error = raised
         close = getattr(outputs, "aclose", None)
         if close is not None:
-            await close()
+            try:
+                await close()
+            except Exception as raised:  # in its `finally`
+                error = error or raised
         self._done(page, error)
 
     async def _await(self, page: Page, function: Callable[..., Any], result: Awaitable[Any]) -> None:
@@ -274,6 +291,8 @@ class Scraping:
     def _emit(self, page: Page, output: Any) -> None:
         run = self._run
         if isinstance(output, Request):
+            if not isinstance(output.url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+                raise no_item(output, page.input, "the callback", "yielded", page.source)
             if not run.known(output):
                 before, run.extent = run.extent, page.extent
                 try:
@@ -302,7 +321,7 @@ class Scraping:
                 run.extent = before
                 extent.release()
         elif output is not None:
-            raise no_item(output, page.input, "the callback", "yielded")
+            raise no_item(output, page.input, "the callback", "yielded", page.source)
 
     def _pass_on(self, item: Any, page: ScrapeInput) -> None:
         if self._items:
@@ -332,6 +351,21 @@ class Scraping:
                 return
             self._advance(self._paused.popleft())
 
+    def drop(self) -> None:
+        """Nobody listens any more: callbacks that waited are closed now, not when somebody collects the garbage."""
+        self._dropped = True
+        while self._paused:
+            self._close(self._paused.popleft())
+
+    def _close(self, page: Page) -> None:
+        close = getattr(page.outputs, "close", None)
+        try:
+            if close is not None:
+                close()
+        except Exception as error:  # in its `finally`
+            text = str(_raised(error, page.input, "the callback"))
+            self._run.events.emit(Notice(text=text, level="error"))
+
     def on_completed(self) -> None:
         self._completed = True
         self._end()
@@ -348,14 +382,7 @@ def _break_off(page: Page) -> None:
 
 def _raised(error: Exception, input: ScrapeInput, who: str) -> CallbackError:
     url = getattr(getattr(input, "request", None), "url", "the start")
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = ""
-    if trace is not None and trace.tb_frame.f_code.co_filename != __file__:  # else it could not even be called
-        code = trace.tb_frame.f_code
-        where = f" ({code.co_filename}:{trace.tb_lineno}, in {code.co_name})"
-    made = CallbackError(f"{who} for {url} raised {type(error).__name__}: {error}{where}")
+    made = CallbackError(f"{who} for {masked(url)} raised {said(error)}")
     made.__cause__ = error
     return made
 
@@ -389,7 +416,8 @@ class Calling:
             made = Scraping(layers, self.callback, self.errback, lower)
             run.on_room(made.resume)
             run.on_start(made.start)
-            return inputs.subscribe(made.on_next, lower.on_error, made.on_completed, scheduler=scheduler)
+            upstream = inputs.subscribe(made.on_next, lower.on_error, made.on_completed, scheduler=scheduler)
+            return CompositeDisposable(upstream, Disposable(made.drop))
 
         return Observable(subscribe)
 

@@ -22,6 +22,9 @@ from streamcrawl.streams.scrape_hooks import InvalidOutput
 TURN = 0.01
 """Seconds that one page may keep the loop before others get a turn."""
 
+SPELL = 8192
+"""Outputs that it may give in one turn: virtual time does not pass meanwhile."""
+
 Refuse = Callable[[str, Any, Exception], None]
 """(layer, output, error): a layer refused an output, or failed on it."""
 
@@ -201,7 +204,7 @@ class Whole:
             while True:
                 yield (await anext(iterator)) if asynchronous else next(iterator)
                 pulled += 1
-                if not pulled & 63 and run.monotonic() > until:
+                if not pulled & 63 and (not pulled % SPELL or run.monotonic() > until):
                     await asyncio.sleep(0)
                     until = run.monotonic() + TURN
         except (StopIteration, StopAsyncIteration):

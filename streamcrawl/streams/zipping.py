@@ -128,7 +128,7 @@ class Zipping:
         while any(queues):
             missing = [name for name, queue in zip(self._parts.names, queues, strict=True) if not queue]
             found = [queue.popleft() for queue in queues if queue]
-            if self._run.durable and getattr(self._run, "stopping", False):
+            if self._run.durable and self._run.stopping:
                 for _, extent in found:  # the job goes on later: then they come again, and what they wait for
                     extent.spoil()
                     extent.release()

@@ -259,7 +259,9 @@ class Writer:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             target = part_of(path) if path.exists() else path
-            file = target.open("wb", buffering=0)
+            file = target.open("ab", buffering=0)
+            _alone(file, path)
+            file.truncate(0)
             _write(file, _spaced(header) + b"\n")
         except OSError as error:
             raise CassetteError(f"{path}: cannot be written: {error.strerror}") from error
@@ -270,6 +272,7 @@ class Writer:
         """Go on with the cassette that was found, after its last whole exchange. Raises: CassetteError."""
         try:
             file = found.path.open("r+b", buffering=0)
+            _alone(file, path)
             file.truncate(found.end)
             file.seek(found.end)
         except OSError as error:
@@ -295,21 +298,40 @@ class Writer:
             raise CassetteError(f"{self._target}: cannot be written: {raised.strerror}") from raised
         self.count += 1
 
-    def close(self) -> None:
-        """Put the cassette in its place."""
+    def close(self, *, whole: bool = True) -> Path | None:
+        """Put the cassette in its place; one that is not `whole`, only where there was none.
+
+        Gives where it is left beside the old one.
+        """
         if self._file.closed:
-            return
+            return None
         os.fsync(self._file.fileno())
         self._file.close()
         if self._target == self._path:
-            return
-        if self.count:
+            return None
+        if not self.count:
+            self._target.unlink()
+        elif whole:
             self._target.replace(self._path)
         else:
-            self._target.unlink()
+            return self._target
+        return None
 
     def __repr__(self) -> str:
         return f"<Writer of {self._target}, {self.count} exchanges>"
+
+
+def _alone(file: BinaryIO, path: Path) -> None:
+    """Raises: CassetteError if another run writes to the file, in this process or in another one."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has none
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise CassetteError(f"{path}: another run is recording it") from error
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

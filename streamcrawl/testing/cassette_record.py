@@ -13,6 +13,7 @@ import msgspec
 from streamcrawl import errors
 from streamcrawl.core import Fetch, Request, Run
 from streamcrawl.errors import FetchError, ProxyError
+from streamcrawl.events import Notice
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.streams.fetching import FetchMaker
 from streamcrawl.testing.cassette_file import (
@@ -35,6 +36,7 @@ class OpenRecording:
 
     def __init__(self, path: Path, fetch: Fetch | FetchMaker | None, rules: Rules, run: Run) -> None:
         self._run = run
+        self._path = path
         self._rules = rules
         self._wire = Opened(fetch, run)
         state = run.state("cassette")
@@ -49,7 +51,10 @@ class OpenRecording:
         try:
             await self._wire.aclose()
         finally:
-            self._file.close()
+            beside = self._file.close(whole=not self._run.cut)
+            if beside is not None:
+                text = f"{self._path} stays as it was: the run was cut short, and what it recorded is in {beside}"
+                self._run.events.emit(Notice(text=text, level="warning"))
 
     def __repr__(self) -> str:
         return f"<OpenRecording {self._file!r}>"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, cast
 
@@ -13,15 +14,20 @@ from streamcrawl.crawl.of import OfSpider
 from streamcrawl.crawl.run import Run
 from streamcrawl.errors import StreamcrawlError
 from streamcrawl.items import is_item
+from streamcrawl.mistakes import place_of
 from streamcrawl.operators.download import download
 from streamcrawl.operators.scrape import scrape
 from streamcrawl.response import Response
 from streamcrawl.spiders.spider import Spider
 from streamcrawl.streams.fetching import FetchMaker
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
+from streamcrawl.streams.layer import stray
 from streamcrawl.testing.cassette import with_fetch
 from streamcrawl.testing.contracts import Contract, ContractFailed, Example, Line, by_name, examples
 from streamcrawl.urls import normalize
+
+MOST = 100_000
+"""Outputs of one callback that are gathered for its contracts: one that never ends is told, not waited for."""
 
 
 class Checked(NamedTuple):
@@ -166,7 +172,7 @@ def spider_of(run: Run) -> Any:
     return None if scraping is None else getattr(scraping.callback, "__self__", None)
 
 
-async def outputs_of(result: Any) -> AsyncIterator[Any]:
+async def outputs_of(result: Any) -> AsyncGenerator[Any]:
     """What a callback gives, one by one; None left out. Raises: what it raises."""
     while is_awaitable(result):
         result = await result
@@ -234,9 +240,15 @@ class _Trial:
         await self._held("before", response)
         first = self.example.lines[0]
         try:
-            outputs = [each async for each in outputs_of(call(response, **kwargs))]
+            outputs = await _gathered(call(response, **kwargs))
+        except asyncio.CancelledError as cancelled:
+            self.failed[first] = str(stray(cancelled))
+            return
+        except ContractFailed as failed:
+            self.failed[first] = str(failed)
+            return
         except Exception as error:
-            self.failed[first] = f"the callback raised {_why(error)}{_where(error)}"
+            self.failed[first] = f"the callback raised {_raised(error)}{_where(error)}"
             return
         strange = [each for each in outputs if not isinstance(each, Request) and not is_item(each)]
         if strange:
@@ -271,6 +283,21 @@ class _Trial:
                 yield Checked(name, line.text, "not run")
 
 
+async def _gathered(result: Any) -> list[Any]:
+    outputs: list[Any] = []
+    given = outputs_of(result)
+    async for each in given:
+        outputs.append(each)
+        if len(outputs) > MOST:
+            await given.aclose()
+            raise ContractFailed(f"the callback gave more than {MOST} outputs, and was left at that")
+    return outputs
+
+
+def _raised(error: Exception) -> str:
+    return _why(error) if isinstance(error, StreamcrawlError) else f"{type(error).__name__}: {error}"
+
+
 def _why(error: Exception) -> str:
     if isinstance(error, (ContractFailed, StreamcrawlError)) or (type(error) in (AssertionError, ValueError)):
         # What stands in further lines is how a test runner explains a plain assert.
@@ -279,9 +306,5 @@ def _why(error: Exception) -> str:
 
 
 def _where(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or trace.tb_frame.f_code.co_filename == __file__:
-        return ""
-    return f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    where = place_of(error)
+    return f" ({where})" if where else ""

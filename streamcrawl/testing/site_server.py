@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self, TypeAlias, cast
@@ -181,12 +182,20 @@ class Site:
             host, port = server.sockets[0].getsockname()[:2]
             listening.set_result(f"{'https' if self._tls else 'http'}://{host}:{port}")
             loop.run_forever()
-            server.close()
+            self._accept_no_more(loop, server)
             self._end_all(loop)
         except OSError as error:
             listening.set_exception(error)
         finally:
             loop.close()
+
+    def _accept_no_more(self, loop: asyncio.AbstractEventLoop, server: asyncio.Server) -> None:
+        with suppress(NotImplementedError):  # on Windows
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        for _ in range(3):  # what was accepted just now becomes a connection, which a closed server would not let it
+            loop.run_until_complete(asyncio.sleep(0))
+        server.close()
 
     def _end_all(self, loop: asyncio.AbstractEventLoop) -> None:
         for connection in tuple(self._open):

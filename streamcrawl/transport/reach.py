@@ -39,6 +39,9 @@ KINDS = 1_000
 GUARDED: WeakKeyDictionary[Run, tuple[str, ...]] = WeakKeyDictionary()
 """What the Wire of each run lets those requests reach that have no words of their own."""
 
+AGENTS: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
+"""What the Wire of each run sends as User-Agent with those requests that have none of their own; "": nothing."""
+
 ALLOWING = "Request(reach=…), Wire(reach=…) or ops.guard(allow=…) allows it"
 
 

@@ -13,7 +13,7 @@ from streamcrawl.errors import AddressRefused, FlowError, UnsupportedScheme
 from streamcrawl.response import Response
 from streamcrawl.transport.addresses import START, words
 from streamcrawl.transport.body import shown
-from streamcrawl.transport.reach import GUARDED, may_open, site_of
+from streamcrawl.transport.reach import AGENTS, GUARDED, may_open, site_of
 from streamcrawl.urls import WEB_SCHEMES, scheme_of
 from streamcrawl.version import __version__
 
@@ -119,6 +119,7 @@ class OpenWire:
         self._run = run
         self._by_scheme: dict[str, Transport] = {}
         self._by_opener: dict[Opener, Transport] = {}
+        AGENTS[run] = wire.user_agent
         if wire.transport is None:
             GUARDED[run] = words(wire.reach)
 

@@ -25,6 +25,8 @@ from measured import measure
 MIB = 1024 * 1024
 BUCKET = "large"
 KEYS = {"key": "key", "secret": "secret"}
+PATIENT = {"read_timeout": 600}
+"""Seconds: moto takes its time to put the parts together, and answers once it has."""
 
 
 def block(number: int) -> bytes:
@@ -72,7 +74,7 @@ def crawl(url: str, store: str, endpoint: str) -> int:
     from streamcrawl import Crawl, Request
     from streamcrawl import operators as ops
 
-    storage = {**KEYS, "endpoint_url": endpoint} if endpoint else None
+    storage = {**KEYS, "endpoint_url": endpoint, "config_kwargs": PATIENT} if endpoint else None
     request = Request(url, reach=("127.0.0.0/8",))
     started = Crawl([{"of": url}]).pipe(
         ops.download(*ops.default_layers(robots_txt=None)),

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -53,13 +54,15 @@ def pictures_folder(given: str | None) -> Path:
 
 
 def choice(folder: Path, count: int) -> list[Path]:
-    """Every wallpaper, and clip art from all over the alphabet until there are `count`."""
+    """Every wallpaper, and clip art from all over the alphabet until there are `count`, in an order by lot."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".jpg", ".png") and not path.is_symlink())
     files = [path for path in files if pixels(path) <= MOST]
     wallpapers = [path for path in files if "backgrounds" in path.parts]
     art = [path for path in files if "openclipart" in path.parts]
     step = max(1, len(art) // max(1, count - len(wallpapers)))
-    return [*wallpapers, *art[::step]][:count]
+    chosen = [*wallpapers, *art[::step]][:count]
+    Random(1).shuffle(chosen)
+    return chosen
 
 
 def pixels(path: Path) -> int:
@@ -112,9 +115,9 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     lines = [
         (
             "| | pictures/s (min–max) | × scrapy | CPU ms/picture | peak RSS MB (largest)"
-            " | loop late ms (largest) | idle process late ms |"
+            " | loop blocked ms (largest) | loop late ms (largest) | idle process late ms |"
         ),
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     speed = {name: [each["pictures"] / each["seconds"] for each in runs] for name, runs in results.items()}
     for name, runs in results.items():
@@ -124,13 +127,14 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
         rates = f"{median(speed[name]):.0f} ({min(speed[name]):.0f}–{max(speed[name]):.0f})"
         cpu = median(1000 * each["cpu"] / each["pictures"] for each in runs)
         peaks = [each["peak_rss"] / 1e6 for each in runs]
-        late = [each["blocked"] * 1000 for each in runs]
-        idle = [each["idle"] * 1000 for each in runs]
-        lines.append(
-            f"| {name} | {rates} | {ratio} | {cpu:.1f} | {median(peaks):.0f} ({max(peaks):.0f})"
-            f" | {median(late):.0f} ({max(late):.0f}) | {median(idle):.0f} ({max(idle):.0f}) |"
-        )
+        peak = f"{median(peaks):.0f} ({max(peaks):.0f})"
+        late = " | ".join(_in_ms([each[kind] for each in runs]) for kind in ("blocked", "late", "idle"))
+        lines.append(f"| {name} | {rates} | {ratio} | {cpu:.1f} | {peak} | {late} |")
     return "\n".join(lines)
+
+
+def _in_ms(seconds: list[float]) -> str:
+    return f"{median(seconds) * 1000:.0f} ({max(seconds) * 1000:.0f})"
 
 
 def main() -> None:

@@ -421,7 +421,7 @@ def test_two_processes_and_many_tasks_use_one_store_at_once(kind: str, tmp_path:
 @pytest.mark.parametrize("kind", KILLABLE)
 @pytest.mark.parametrize("after", [1, 60, 150])
 def test_a_store_whose_process_was_killed_can_be_read(kind: str, after: int, tmp_path: Path) -> None:
-    command = [sys.executable, str(FILL), kind, str(tmp_path), "0", "100000"]
+    command = [sys.executable, str(FILL), kind, str(tmp_path), "0", "2000"]
     told: list[int] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

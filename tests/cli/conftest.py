@@ -1,4 +1,4 @@
-"""The real command line in a process of its own, in an empty folder."""
+"""The real command line in processes of their own, in an empty folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from forked import Forked
 
 from streamcrawl.testing.site import Arrival, Reply, Site, serve
 
@@ -43,6 +44,13 @@ crawl = Crawl("{url}/").pipe(ops.download(), ops.scrape(parse))
 """
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    made = Forked({**os.environ, "PYTHONUTF8": "1"})
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
@@ -60,10 +68,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cli(environment: dict[str, str], folder: Path) -> Cli:
+def cli(environment: dict[str, str], folder: Path, forked: Forked) -> Cli:
     """Run `streamcrawl` with these arguments to its end."""
 
     def run(*arguments: str, typed: str = "") -> Done:
+        if forked.serves(environment):
+            return forked.run(arguments, folder, environment, typed=typed)
         return subprocess.run(
             (*COMMAND, *arguments),
             cwd=folder,

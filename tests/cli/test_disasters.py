@@ -21,6 +21,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from forked import Forked
 
 from streamcrawl.cli.compare import Records, compare, pages_in, sinks_in
 from streamcrawl.frontier.overview import overview
@@ -105,8 +106,9 @@ crawl = Crawl("{url}/").pipe(
 class Crawls:
     """The flow in a folder, run by the real command line."""
 
-    def __init__(self, base: Path, site: Site, gate: Gated, wanted: dict[str, Records]) -> None:
+    def __init__(self, base: Path, site: Site, gate: Gated, wanted: dict[str, Records], forked: Forked) -> None:
         self.base = base
+        self.forked = forked
         self.wanted = wanted
         self.folder = base / "crawl"
         self.folder.mkdir()
@@ -118,12 +120,17 @@ class Crawls:
         text = FLOW.format(url=self.site.url, more=more, wait=wait, sinks=sinks)
         (self.base / "flow.py").write_text(text)
 
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        return ("run", str(self.base / "flow.py"), "--job", str(self.job), "--quiet", *arguments)
+
+    def environment(self, **further: str) -> dict[str, str]:
+        return {**os.environ, "PYTHONUTF8": "1", "CRAWL": str(self.base), **further}
+
     def begin(self, *arguments: str, before: Callable[[], None] | None = None, **environment: str) -> Popen[str]:
-        flow = str(self.base / "flow.py")
         return Popen(
-            (sys.executable, "-m", "streamcrawl", "run", flow, "--job", str(self.job), "--quiet", *arguments),
+            (sys.executable, "-m", "streamcrawl", *self.command(*arguments)),
             cwd=self.folder,
-            env={**os.environ, "PYTHONUTF8": "1", "CRAWL": str(self.base), **environment},
+            env=self.environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -132,6 +139,9 @@ class Crawls:
 
     def run(self, *arguments: str, before: Callable[[], None] | None = None, **environment: str) -> tuple[int, str]:
         """The exit code, and what was said on stderr."""
+        if before is None:
+            done = self.forked.run(self.command(*arguments), self.folder, self.environment(**environment))
+            return done.returncode, done.stderr
         with self.begin(*arguments, before=before, **environment) as process:
             try:
                 _, said = process.communicate(timeout=60)
@@ -197,17 +207,17 @@ def site(gate: Gated) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def wanted(site: Site, gate: Gated, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Records]:
+def wanted(site: Site, gate: Gated, tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> dict[str, Records]:
     """What an undisturbed run leaves."""
-    crawls = Crawls(tmp_path_factory.mktemp("whole"), site, gate, {})
+    crawls = Crawls(tmp_path_factory.mktemp("whole"), site, gate, {}, forked)
     crawls.write()
     assert crawls.run() == (0, "")
     return sinks_in(crawls.folder) | pages_in(crawls.folder / "job")
 
 
 @pytest.fixture
-def crawls(tmp_path: Path, site: Site, gate: Gated, wanted: dict[str, Records]) -> Crawls:
-    return Crawls(tmp_path, site, gate, wanted)
+def crawls(tmp_path: Path, site: Site, gate: Gated, wanted: dict[str, Records], forked: Forked) -> Crawls:
+    return Crawls(tmp_path, site, gate, wanted, forked)
 
 
 def error_in(said: str) -> str:

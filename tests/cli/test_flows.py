@@ -32,7 +32,7 @@ BAD = {
     "an empty name": ("a = 3", ":", "{path}: no '' in it"),
     "syntax": ("x = 1\ndef f(:\n", "", "{path}: SyntaxError: invalid syntax (flow.py:2)"),
     "import": ("\nimport not_there", "", "{path}: ModuleNotFoundError: No module named 'not_there' (flow.py:2)"),
-    "raises": ("def f():\n    1 / 0\nf()", "", "{path}: ZeroDivisionError: division by zero (flow.py:2)"),
+    "raises": ("def f():\n    1 / 0\nf()", "", "{path}: ZeroDivisionError: division by zero (flow.py:2, in f)"),
     "raises in two lines": ("raise ValueError('a\\nb')", "", "{path}: ValueError: a b (flow.py:1)"),
     "exits": ("import sys\nsys.exit(3)", "", "{path}: SystemExit: 3 (flow.py:2)"),
     "raises in a helper": ("import broken_helper", "", "{path}: KeyError: 'gone' (broken_helper.py:3)"),
@@ -50,7 +50,7 @@ BAD = {
     "function raises": (
         f"{HEAD}def make() -> Crawl:\n    return [][0]",
         "",
-        "{path}: IndexError: list index out of range (flow.py:3)",
+        "{path}: IndexError: list index out of range (flow.py:3, in make)",
     ),
     "function gives something else": ("def make(): return 3", ":make", "{path}: make() gave a int, and not a Crawl"),
     "coroutine": (f"{HEAD}async def make() -> Crawl: ...", "", "{path}: make() gave a coroutine, and not a Crawl"),

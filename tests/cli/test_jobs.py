@@ -357,8 +357,8 @@ def test_a_second_process_is_refused(begin: Begin, cli: Cli, write_flow: Callabl
         (("--reset",), "error: --reset: of which job? Give --job DIR"),
         (("--recrawl",), "error: --recrawl: of which job? Give --job DIR"),
         (("--job", "", "--reset"), "error: --job '': the name of a directory"),
-        (("--job", "j", "--reset", "--recrawl"), "streamcrawl run: error: argument --recrawl: not allowed with"),
-        (("--job", "j", "--recrawl", "soon"), "streamcrawl run: error: argument --recrawl: 'soon' is no age: a number"),
+        (("--job", "j", "--reset", "--recrawl"), "error: argument --recrawl: not allowed with"),
+        (("--job", "j", "--recrawl", "soon"), "error: argument --recrawl: 'soon' is no age: a number"),
     ],
 )
 def test_wrong_usage_of_run(arguments: tuple[str, ...], line: str, cli: Cli, flow: Path, folder: Path) -> None:

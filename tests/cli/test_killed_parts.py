@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,8 +22,9 @@ from streamcrawl.testing.site import Arrival, Reply, serve
 Begin = Callable[..., "subprocess.Popen[str]"]
 Write = Callable[[str, str], Path]
 
-PAGES = 1500
+PAGES = 900
 ITEMS = 7
+KILLS = 4
 
 FLOW = """
 from streamcrawl import Crawl, operators as ops
@@ -61,26 +64,20 @@ def store() -> Iterator[tuple[str, Any]]:
 def test_every_item_once(store: tuple[str, Any], begin: Begin, write: Write, folder: Path) -> None:
     url, client = store
     random = Random(7)
-    kills, patience = 0, 1.5
     with serve(pages) as site:
         flow = FLOW.format(site=site.url, store=url, items=ITEMS)
         write("flow.py", flow)
-        for _ in range(60):
-            asked = len(site.arrivals)
-            process = begin("run", "flow.py", "--job", "job", "--quiet")
-            try:
-                _, told = process.communicate(timeout=patience + random.random() if kills < 8 else 60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                if len(site.arrivals) > asked:
-                    kills += 1
-                else:
-                    patience += 0.5  # it takes longer to start here
-                continue
-            assert process.returncode == 0, told
-            break
-    assert kills >= 3, "it was hardly ever killed within the crawl"
+        for _ in range(KILLS):
+            killed = begin("run", "flow.py", "--job", "job", "--quiet")
+            until = len(site.arrivals) + random.randrange(1, 250)
+            while len(site.arrivals) < until and killed.poll() is None:
+                threading.Event().wait(0.01)
+            killed.kill()
+            killed.communicate()
+            assert killed.returncode == -signal.SIGKILL, "it was killed within the crawl"
+        process = begin("run", "flow.py", "--job", "job", "--quiet")
+        _, told = process.communicate(timeout=100)
+        assert process.returncode == 0, told
     expected = Counter((page, n) for page in range(PAGES) for n in range(ITEMS))
     listed = [each["Key"] for each in client.list_objects_v2(Bucket="pages")["Contents"]]
     bodies = {name: client.get_object(Bucket="pages", Key=name)["Body"].read() for name in listed}

@@ -119,12 +119,22 @@ def test_a_callback_with_meta_and_arguments(cli: Cli, shop: Site) -> None:
     assert done.stdout.splitlines() == ["--- depth 1: 1 page, 1 item, 1 link"]
 
 
+def test_a_rule_by_itself_and_links_that_only_lead_on(cli: Cli, shop: Site, write: Write) -> None:
+    rule = "Rule(LinkExtractor(allow='/9$'))"
+    spider = f"from streamcrawl import *\nclass One(CrawlSpider):\n    name = 'one'\n    rules = {rule}\n"
+    write("one.py", spider)
+    done = cli("parse", f"{shop.url}/9", "--spider", "one.py", "--rules")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = cli("parse", f"{shop.url}/", "--spider", "one.py")
+    assert f"{shop.url}/9  -> rule 0, for its links" in done.stdout.splitlines()
+
+
 def test_rules_say_the_callback(cli: Cli, shop: Site) -> None:
     done = cli("parse", f"{shop.url}/9", "--spider", "shop.py:Ruled", "--rules")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
         f'{{"nine": "{shop.url}/9"}}',
-        f"{shop.url}/10  -> _callback",
+        f"{shop.url}/10  -> late (rule 0)",
     ]
     done = cli("parse", f"{shop.url}/12", "--spider", "shop.py:Ruled", "-r")
     assert done.stdout.splitlines()[1:] == [f'{{"late": "{shop.url}/12"}}']

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streamcrawl.cli.run import FORMATS
+from streamcrawl.feeds.formats import extensions, formats
 from streamcrawl.testing.site import Answer, Site, serve
 
 Done = subprocess.CompletedProcess[str]
@@ -45,6 +47,33 @@ def test_o_appends_and_big_o_overwrites(cli: Cli, flow: Path, folder: Path) -> N
         assert cli("run", "flow.py", "-o", "twice.jsonl", "-O", "once.csv").returncode == 0
     assert len(lines_of(folder / "twice.jsonl")) == 2 * PAGES
     assert len((folder / "once.csv").read_text().splitlines()) == PAGES + 1
+
+
+def test_items_that_are_kept_nowhere_are_told_of(cli: Cli, flow: Path) -> None:
+    hint = "the items were kept nowhere: -O items.jsonl writes them"
+    assert hint in cli("run", "flow.py").stderr
+    assert hint not in cli("run", "flow.py", "-O", "-").stderr
+    assert hint not in cli("run", "flow.py", "--quiet").stderr
+
+
+@pytest.mark.parametrize("end", FORMATS.split(", "))
+def test_every_format_that_the_help_names(end: str, cli: Cli, flow: Path, folder: Path) -> None:
+    done = cli("run", "flow.py", "-O", f"items{end}", "--limit-items", "1", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (folder / f"items{end}").stat().st_size > 0
+
+
+def test_the_help_names_every_format() -> None:
+    named = {extensions()[end] for end in FORMATS.split(", ") if end != ".sqlite"}
+    assert named == set(formats())
+
+
+@pytest.mark.parametrize("given", ["-:json", "items.txt:json"])
+def test_a_format_behind_the_name(given: str, cli: Cli, flow: Path, folder: Path) -> None:
+    done = cli("run", "flow.py", "-O", given, "--limit-items", "1")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout if given.startswith("-") else (folder / "items.txt").read_text()
+    assert json.loads(text) == [{"page": "Page 1", "url": json.loads(text)[0]["url"]}]
 
 
 def test_items_on_stdout_are_nothing_but_items(cli: Cli, flow: Path, folder: Path) -> None:
@@ -269,7 +298,10 @@ crawl = Crawl(start()).pipe(ops.download(), ops.scrape(lambda page: {"a": page.t
     )
     done = cli("run", "flow.py")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: the start of the crawl failed: OSError: the list is gone"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "error: the start of the crawl failed: OSError: the list is gone (flow.py:6, in start)"
+    )
     assert "Traceback" not in done.stderr
     done = cli("run", "flow.py", "--log-level", "debug")
     assert 'raise OSError("the list is gone")' in done.stderr
@@ -284,14 +316,14 @@ crawl = Crawl(start()).pipe(ops.download(), ops.scrape(lambda page: {"a": page.t
         (("-o", "-", "-O", "-"), "error: two sinks write to -"),
         (("--scope", "nonsense"), "error: scope 'nonsense': "),
         (("--scope", "example.com,"), "error: not a domain name: ''"),
-        (("--limit-pages", "0"), "streamcrawl run: error: argument --limit-pages: '0' is no whole number of 1 or more"),
-        (("--limit-items", "x"), "streamcrawl run: error: argument --limit-items: 'x' is no whole number of 1 or more"),
+        (("--limit-pages", "0"), "error: argument --limit-pages: '0' is no whole number of 1 or more"),
+        (("--limit-items", "x"), "error: argument --limit-items: 'x' is no whole number of 1 or more"),
         (
             ("--concurrency", "-1"),
-            "streamcrawl run: error: argument --concurrency: '-1' is no whole number of 1 or more",
+            "error: argument --concurrency: '-1' is no whole number of 1 or more",
         ),
-        (("--log-level", "loud"), "streamcrawl run: error: argument --log-level: invalid choice: 'loud'"),
-        (("--quiet", "--log-level", "info"), "streamcrawl run: error: argument --log-level: not allowed with"),
+        (("--log-level", "loud"), "error: argument --log-level: invalid choice: 'loud'"),
+        (("--quiet", "--log-level", "info"), "error: argument --log-level: not allowed with"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], line: str, cli: Cli, flow: Path, folder: Path, site: Site) -> None:

@@ -37,7 +37,7 @@ print(response.css("h1::text").get(), Crawl.__name__, ops.__name__)
 """
     done = cli("shell", f"{site.url}/", typed=script)
     assert done.returncode == 0
-    said = done.stdout.replace(">>> ", "")
+    said = done.stdout
     assert said.splitlines() == ["Page 1", "True", "Page 2 Crawl streamcrawl.operators"]
     assert f"response   <Response 200 {site.url}/>" in done.stderr
     assert "Traceback" not in done.stderr
@@ -93,7 +93,7 @@ print(sel, page.body)
 """
     done = cli("shell", f"{site.url}/", typed=script)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert done.stdout.replace(">>> ", "").splitlines() == [
+    assert done.stdout.splitlines() == [
         "True True Page 1 None",
         "1 data:application/json,[1]",
         "None b'x'",

@@ -20,7 +20,7 @@ from typing import Any, cast
 import pytest
 from benchmarks.measured import peak_rss
 
-from streamcrawl import Crawl, Dropped, Failed, Request, Response, Summary
+from streamcrawl import Crawl, Dropped, Failed, Headers, Request, Response, Summary
 from streamcrawl import operators as ops
 from streamcrawl.links import LinkExtractor
 from streamcrawl.testing import FakeFetch, page, run_virtual
@@ -277,6 +277,32 @@ def test_no_request_is_made_for_what_leads_elsewhere(within: Any) -> None:
     summary, _ = crawl([f"{HOST}/odd"], lambda page: page.follow_all(within=within))
     assert summary.counts.dropped == {"duplicate": 2}
     assert summary.counts.offered.links == 2 + sum(reason == "" for reason in ODD.values())
+
+
+@pytest.mark.parametrize("way", ["requests", "follow_all"])
+def test_half_a_character_in_a_link_does_no_harm_to_the_links_behind_it(way: str) -> None:
+    """JSON can say it, `\\ud800`, and no URL can have it."""
+
+    def links(page: Response) -> Iterator[Request]:
+        if page.kind == "json":
+            yield from page.follow_all(page.json()) if way == "follow_all" else map(Request, page.json())
+
+    body = json.dumps(["http://a.test/\ud800", "\udfff", "http://a.test/ok", "http://\udfff.test/"]).encode()
+
+    def answered(request: Request) -> Response:
+        return Response(request.url, headers=Headers({"Content-Type": "application/json"}), body=body, request=request)
+
+    fetch = FakeFetch({"/list": answered, "/ok": page("ok")})
+    flow = Crawl("http://a.test/list").pipe(
+        ops.download(*ops.default_layers(robots_txt=None), fetch=fetch), ops.scrape(links)
+    )
+
+    async def main() -> Summary:
+        return await flow.start()
+
+    summary = run_virtual(main)
+    assert summary.counts.dropped == {"invalid URL": 3}
+    assert (summary.pages, summary.counts.callback_errors, summary.balanced) == (2, 0, True)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 import pytest
 from reactivex import operators as rx
 
-from streamcrawl import Crawl, Request, Response, Summary
+from streamcrawl import Crawl, Request, Response, Summary, core
 from streamcrawl import operators as ops
-from streamcrawl.core import Failed
-from streamcrawl.errors import FlowError
+from streamcrawl.core import Failed, ItemId
+from streamcrawl.errors import FlowError, SinkError
 from streamcrawl.events import Notice, RunFinished
 from streamcrawl.spiders import Crawler, Spider, is_spider_class
+from streamcrawl.streams.sink import SinkOperator
 from streamcrawl.testing import FakeFetch, run_virtual
 
 SITE = {
@@ -247,7 +248,9 @@ def test_settings_that_are_options_of_the_crawl() -> None:
     assert (options.delay, options.jitter, options.concurrency) == (2, 0, 3)
     assert (options.limit_pages, options.limit_items, options.job) == (None, 7, Path("j"))
     assert Crawl.of(Slow).replace(delay=1).options.delay == 1
-    with pytest.raises(ValueError, match="concurrency is 0"):
+    with pytest.raises(
+        FlowError, match="Bad: the setting CONCURRENT_REQUESTS is 0; it must be a whole number, 1 or more"
+    ):
         Crawl.of(type("Bad", (Links,), {"custom_settings": {"CONCURRENT_REQUESTS": 0}}))
 
 
@@ -418,6 +421,64 @@ def test_a_job_goes_on_with_the_methods_and_the_state_of_a_new_spider(tmp_path: 
     assert last == [("2", 3), ("6", 7), ("end", 10)]
     assert [len({item["of"] for item in items}) for items in found] == [1, 1, 1]
     assert run(crawl)[0].reason == "already finished"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_closed_writes_into_the_state_is_kept(tmp_path: Path, again: bool) -> None:
+    """Whether the run ended early or went to its end."""
+    ends: list[Any] = []
+
+    class Noting(Counting):
+        async def closed(self, reason: str) -> None:
+            await asyncio.sleep(1)
+            ends.append(self.state.get("ends", []))
+            self.state["ends"] = [*ends[-1], f"{reason} after {self.state['pages']}"]
+
+    site = {f"/{n}": str(n) for n in range(5)}
+    crawl = fetching(Crawl.of(Noting), site, job=tmp_path / "job")
+    for limit in (2, 1, None):
+        assert run(crawl.replace(limit_pages=limit))[0].error is None
+    assert ends == [[], ["limit of 2 pages after 2"], ["limit of 2 pages after 2", "limit of 1 pages after 3"]]
+    if again:
+        summary, _ = run(crawl.replace(recrawl=0.0))
+        assert summary.error is None
+        assert ends[-1][-1] == "finished after 5"
+
+
+def test_the_state_is_as_of_the_last_commit_when_the_storage_is_lost(tmp_path: Path) -> None:
+    class Noting(Counting):
+        def closed(self, reason: str) -> None:
+            self.state["closed"] = reason
+
+    class Lost:
+        async def accept(self, item: Any, item_id: ItemId) -> None: ...
+
+        async def flush(self) -> None:
+            if flushes.pop():
+                raise OSError("the disk is gone")
+
+        async def close(self) -> None: ...
+
+    class Losing(SinkOperator):
+        def open(self, run: core.Run, token: Any = None) -> Lost:
+            return Lost()
+
+    site = {f"/{n}": str(n) for n in range(5)}
+    crawl = fetching(Crawl.of(Noting), site, job=tmp_path / "job").pipe(Losing())
+    flushes = [True, False]
+    summary, _ = run(crawl)
+    assert isinstance(summary.error, SinkError)
+    flushes = [False] * 9
+    states: list[Any] = []
+
+    class Looking(Counting):
+        def parse(self, page: Response) -> Iterator[Any]:
+            states.append(self.state.get("closed"))
+            return super().parse(page)
+
+    again = fetching(Crawl.of(Looking), site, job=tmp_path / "job").pipe(Losing())
+    assert run(again)[0].error is None
+    assert states == [None] * 5
 
 
 def test_the_state_is_there_when_the_run_is() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
+import reactivex
+from reactivex import Observable
+from reactivex import operators as rx
 
 from streamcrawl import Crawl, Drop, Request, Response
 from streamcrawl import operators as ops
@@ -105,21 +108,19 @@ async def mixed() -> AsyncIterator[str | dict[str, int]]:
         yield f"http://a.test/{n}" if n % 3 == 0 else {"n": n}
 
 
-def test_items_of_the_start_are_safe_before_they_count_as_taken(tmp_path: Path) -> None:
-    async def slow(item: Any) -> Any:
-        await asyncio.sleep(3)
-        return item
+async def slowly(item: Any) -> Any:
+    await asyncio.sleep(3)
+    return item
 
-    async def fetch(request: Request) -> Response:
-        await asyncio.sleep(1)
-        return Response(request.url, request=request)
 
-    def crawl() -> Crawl[Any]:
-        return Crawl(mixed(), job="job", concurrency=4).pipe(
-            ops.download(*BARE, fetch=fetch), ops.scrape(parse), ops.map_async(slow, 4), ops.feed("items.jsonl")
-        )
+def twice(item: dict[str, Any]) -> Observable[dict[str, Any]]:
+    return reactivex.of(item, {**item, "again": 1})
 
-    def finish(directory: Path, moments: tuple[float, ...] = ()) -> list[str]:
+
+def killed_and_finished(crawl: Callable[[], Crawl[Any]], tmp_path: Path, moments: tuple[float, ...]) -> Iterator[Path]:
+    """The folders of an undisturbed job, and of what a kill at each of the moments leaves, gone on to the end."""
+
+    def finish(directory: Path, moments: tuple[float, ...] = ()) -> Path:
         async def main() -> Any:
             run = crawl().start()
             for moment in moments:
@@ -128,13 +129,57 @@ def test_items_of_the_start_are_safe_before_they_count_as_taken(tmp_path: Path) 
 
         with chdir(directory):
             assert run_virtual(main).reason == "finished"
-        return sorted((directory / "items.jsonl").read_text().splitlines())
+        return directory
 
     whole = tmp_path / "whole"
     whole.mkdir()
-    moments = (2.1, 7.7, 14.9, 31.3)
-    expected = sorted(json.dumps({"n": n}, separators=(",", ":")) for n in range(60) if n % 3)
-    expected = sorted([*expected, *(f'{{"url":"http://a.test/{n}"}}' for n in range(0, 60, 3))])
-    assert finish(whole, moments) == expected
+    yield finish(whole, moments)
     for moment in moments:
-        assert finish(tmp_path / str(moment)) == expected, moment
+        yield finish(tmp_path / str(moment))
+
+
+async def fetch_slowly(request: Request) -> Response:
+    await asyncio.sleep(1)
+    return Response(request.url, request=request)
+
+
+NUMBERS = [json.dumps({"n": n}, separators=(",", ":")) for n in range(60) if n % 3]
+EXPECTED = sorted([*NUMBERS, *(f'{{"url":"http://a.test/{n}"}}' for n in range(0, 60, 3))])
+MOMENTS = (2.1, 7.7, 14.9, 31.3)
+
+
+def test_items_of_the_start_are_safe_before_they_count_as_taken(tmp_path: Path) -> None:
+    def crawl() -> Crawl[Any]:
+        return Crawl(mixed(), job="job", concurrency=4).pipe(
+            ops.download(*BARE, fetch=fetch_slowly),
+            ops.scrape(parse),
+            ops.map_async(slowly, 4),
+            ops.feed("items.jsonl"),
+        )
+
+    for folder in killed_and_finished(crawl, tmp_path, MOMENTS):
+        assert sorted((folder / "items.jsonl").read_text().splitlines()) == EXPECTED, folder
+
+
+def test_items_of_the_start_come_to_every_sink_once(tmp_path: Path) -> None:
+    """When it is killed, the first sink has some of them that the second has not."""
+
+    def crawl() -> Crawl[Any]:
+        return Crawl(mixed(), job="job", concurrency=4).pipe(
+            ops.download(*BARE, fetch=fetch_slowly),
+            ops.scrape(parse),
+            ops.feed("first.jsonl"),
+            rx.flat_map(twice),
+            ops.feed("twice.jsonl"),
+            ops.map_async(slowly, 4),
+            ops.batch(5),
+            ops.feed("second.jsonl"),
+        )
+
+    for folder in killed_and_finished(crawl, tmp_path, MOMENTS):
+        assert sorted((folder / "first.jsonl").read_text().splitlines()) == EXPECTED, folder
+        for name in ("twice.jsonl", "second.jsonl"):
+            lines = (folder / name).read_text().splitlines()
+            again = [line.replace(',"again":1', "") for line in lines if "again" in line]
+            assert sorted(again) == EXPECTED, (folder, name)
+            assert len(lines) == 2 * len(EXPECTED), (folder, name)

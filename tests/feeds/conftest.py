@@ -13,6 +13,7 @@ import pytest
 import s3fs.core  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 import trustme
 
+from feeds.azure_server import AzureServer
 from feeds.servers import FtpServer, GcsServer, S3Server, SftpServer
 
 
@@ -30,10 +31,11 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     monkeypatch.setattr(s3fs.core.S3FileSystem, "retries", 1)
     s3_server.wipe()
-    return s3_server
+    yield s3_server
+    s3_server.wipe()  # all of moto's servers in a process share what they have
 
 
 @pytest.fixture
@@ -41,6 +43,18 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     # Else it is seconds before each of its tries, for a server that does not come back.
     monkeypatch.setattr(gcsfs.retry.random, "random", lambda: -32.0)
     server = GcsServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureServer]:
+    # Else it repeats for a minute and more.
+    def never(*arguments: Any, **options: Any) -> bool:
+        return False
+
+    monkeypatch.setattr("azure.storage.blob._shared.policies.StorageRetryPolicy.increment", never)
+    server = AzureServer()
     yield server
     server.stop()
 

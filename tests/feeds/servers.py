@@ -193,6 +193,24 @@ class SftpServer(FolderServer):
         key = SSH.generate_private_key("ssh-ed25519")
         return await SSH.create_server(Users, "127.0.0.1", 0, server_host_keys=[key], sftp_factory=Files)
 
+    def hang_up(self) -> None:
+        """Every connection is lost; new ones are taken."""
+
+        async def abort() -> None:
+            for connection in self._connections:
+                connection.abort()
+
+        asyncio.run_coroutine_threadsafe(abort(), self._loop).result()
+
+    def wait_until_nobody_is_there(self) -> None:
+        """Raises: TimeoutError after five seconds."""
+
+        async def wait() -> None:
+            for connection in self._connections:
+                await asyncio.wait_for(connection.wait_closed(), 5)
+
+        asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+
     async def _close(self) -> None:
         self._server.close()
         for connection in self._connections:
@@ -208,4 +226,4 @@ class SftpServer(FolderServer):
         self._loop.close()
 
 
-SERVERS = ("s3", "gcs", "ftp", "ftps", "sftp")
+SERVERS = ("s3", "gcs", "azure", "ftp", "ftps", "sftp")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import UserDict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,8 +26,10 @@ from feeds.reading import unpacked
 from streamcrawl.errors import FlowError, ItemRefused
 from streamcrawl.feeds import formats as formats_module
 from streamcrawl.feeds.csv_format import Csv
+from streamcrawl.feeds.csv_format import line as csv_line
 from streamcrawl.feeds.formats import FeedFormat, format_of
 from streamcrawl.feeds.json_formats import JsonArray, JsonLines
+from streamcrawl.feeds.xml_format import Xml
 from streamcrawl.operators.feed import feed
 
 
@@ -166,6 +169,28 @@ def test_csv_cells() -> None:
         "half": "\ud83d",
     }
     assert rows(Csv().record(item))[1] == ['["a",1]', '{"k":"é"}', "2024-01-02", "1.10", "", '{"name":"Ada"}', "?"]
+
+
+CELLS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('a,"\r\n; \t\0é')
+
+
+@given(st.lists(CELLS, min_size=1, max_size=4))
+def test_a_row_is_that_of_the_library(cells: list[Any]) -> None:
+    written = StringIO(newline="")
+    csv.writer(written).writerow(cells)
+    assert csv_line(cells) == written.getvalue()
+
+
+@given(st.text())
+def test_text_in_xml_is_escaped_once(text: str) -> None:
+    """Whatever way it takes."""
+    kind = Xml()
+    written = (kind.record({"a": text, "b": [text]}) + kind.end()).decode()
+    known = "".join(
+        c if re.match("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", c) else "\ufffd" for c in text
+    )
+    shown = known.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+    assert f"<item><a>{shown}</a><b><value>{shown}</value></b></item>" in written
 
 
 def test_csv_tells_once_of_further_fields() -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from streamcrawl import Crawl, Response
 from streamcrawl.errors import SinkError
 from streamcrawl.feeds.names import of_part, of_run
+from streamcrawl.operators.download import download
 from streamcrawl.operators.feed import feed
+from streamcrawl.spiders import Spider
 from streamcrawl.streams.local import LocalRun
-from streamcrawl.testing import run_virtual
+from streamcrawl.testing import FakeFetch, run_virtual
 
 AT = 1_700_000_000.25
-RUN: Any = SimpleNamespace()
+RUN: Any = SimpleNamespace(spider=None)
 SPIDER: Any = SimpleNamespace(spider=SimpleNamespace(name="books", site="a.test"))
 
 
@@ -44,6 +47,36 @@ def test_of_parts() -> None:
 def test_of_a_spider() -> None:
     assert of_run("%(name)s-%(site)s.csv", SPIDER, AT, None) == "books-a.test.csv"
     assert of_run("%(name)s.csv", SPIDER, AT, {"name": "mine"}) == "mine.csv"
+
+
+class Shop(Spider):
+    name = "shop"
+    start_urls = ["http://a.test/"]  # noqa: RUF012 - as spiders have it
+
+    def parse(self, response: Response) -> Iterator[dict[str, int]]:
+        yield {"n": 1}
+
+
+def scrapys(known: dict[str, Any], spider: Any) -> Mapping[str, Any]:
+    return {**known, "kind": spider.kind.upper()}
+
+
+def test_of_the_spider_of_a_crawl(tmp_path: Path) -> None:
+    """Its name, its attributes and arguments; a function may take it as Scrapy's do."""
+    crawl = Crawl.of(Shop, kind="tea").replace(download=download(fetch=FakeFetch({"/": "", "/robots.txt": ""})))
+    feeds = (
+        feed(f"{tmp_path}/%(name)s/{{kind}}-%(batch_id)d.jsonl"),
+        feed(f"{tmp_path}/%(kind)s.csv", uri_params=scrapys),
+    )
+
+    async def main() -> Any:
+        return await crawl.pipe(*feeds).start()
+
+    assert run_virtual(main).error is None
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == [
+        "TEA.csv",
+        "shop/tea-1.jsonl",
+    ]
 
 
 def test_a_function_is_given_what_is_known() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from store_servers import s3_server
 
 from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
-from streamcrawl.errors import SinkError
+from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.events import Notice
+from streamcrawl.feeds.events import FeedStored
 from streamcrawl.feeds.names import of_part
+from streamcrawl.feeds.outputs import FileOutput
 from streamcrawl.operators.feed import Feed, feed
 from streamcrawl.storage import objects as objects_module
 from streamcrawl.storage.objects import shown
@@ -121,6 +124,73 @@ def test_parts_by_time(tmp_path: Path) -> None:
 
     run_virtual(main)
     assert read(tmp_path) == {"items-1.jsonl": numbers(0, 1), "items-2.jsonl": numbers(2)}
+
+
+def test_what_is_refused_is_in_no_part(tmp_path: Path) -> None:
+    """And counts for none."""
+    told: list[tuple[int, int]] = []
+    bad = {"n": object()}
+
+    async def work() -> None:
+        run = JobRun(None)
+        run.events.on(FeedStored, lambda each: told.append((each.part, each.items)))
+        opened = feed(tmp_path / "{part}.jsonl", part_items=2).open(run)
+        for item in (bad, {"n": 1}, bad, {"n": 2}, [{"n": 3}, bad, {"n": 4}], {"n": 5}):
+            try:
+                await take(opened, item)
+            except ItemRefused:
+                assert bad in (item if isinstance(item, list) else [item])
+        await opened.close()
+
+    asyncio.run(work())
+    assert read(tmp_path) == {"1.jsonl": numbers(1, 2), "2.jsonl": numbers(3, 4), "3.jsonl": numbers(5)}
+    assert told == [(1, 2), (2, 2), (3, 1)]
+
+
+def test_a_part_whose_time_is_up_when_the_run_ends_is_stored_once(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    async def work() -> None:
+        run = JobRun(None)
+        run.events.on(FeedStored, lambda each: told.append(each.part))
+        opened = feed(tmp_path / "{part}.jsonl", part_seconds=1.0).open(run)
+        until = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(1.0, until.set_result, None)
+        await take(opened, {"n": 1})
+        await until
+        await opened.close()
+
+    run_virtual(work())
+    assert told == [1]
+    assert read(tmp_path) == {"1.jsonl": numbers(1)}
+
+
+@pytest.mark.parametrize("limits", [{"part_seconds": 1.0}, {"part_items": 2}])
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_a_part_that_could_not_be_ended_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], kind: str
+) -> None:
+    """The disk is full: who reads the parts is not shown half of one, and the run says why it ends."""
+
+    def full(self: FileOutput, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def work() -> str:
+        run = JobRun(None)
+        opened = feed(tmp_path / "out" / f"{{part}}.{kind}", **limits).open(run)
+        with monkeypatch.context() as patched:
+            patched.setattr(FileOutput, "write", full)
+            try:
+                await take(opened, {"n": 1}, {"n": 2})
+            except SinkError as error:
+                run.fail(error)  # as the operator does
+            await asyncio.sleep(2.0)
+        with pytest.raises(SinkError, match="No space left on device; what is not stored is in"):
+            await opened.close()
+        return str(run.error)
+
+    assert "No space left on device" in run_virtual(work())
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_seen_of_a_part_before_it_is_whole(tmp_path: Path) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from feeds.servers import SERVERS, S3Server, Server
+from feeds.servers import SERVERS, S3Server, Server, SftpServer
 from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
+from streamcrawl.crawl import settling
 from streamcrawl.errors import SinkError
 from streamcrawl.events import Notice
 from streamcrawl.feeds import storing
 from streamcrawl.feeds.events import FeedStored
 from streamcrawl.operators.feed import Feed, feed
-from streamcrawl.storage.objects import BLOCK
+from streamcrawl.storage.objects import ObjectUpload
 from streamcrawl.streams.local import LocalRun
 
 pytestmark = pytest.mark.filterwarnings(
@@ -143,6 +146,40 @@ def test_ftps_trusts_no_certificate_that_nobody_signed(ftps: Server) -> None:
     assert ftps.files() == {"items.jsonl": b'{"n":1}\n'}
 
 
+@everywhere
+def test_more_than_is_sent_at_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Longer than a piece of a multipart upload, and than what a server takes in one packet."""
+    items = [{"n": n, "text": LONG} for n in range(120)]
+    written(feed(f"{server.base}/items.jsonl", storage=server.storage), items[:100], *items[100:])
+    assert [item["n"] for item in lines(server.files()["items.jsonl"])] == list(range(120))
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_sftp_trusts_no_server_that_is_not_known(sftp: SftpServer) -> None:
+    storage = {name: value for name, value in sftp.storage.items() if name != "known_hosts"}
+    with pytest.raises(SinkError, match="Host key is not trusted"):
+        written(feed(f"{sftp.base}/items.jsonl", storage=storage), {"n": 1})
+    assert sftp.files() == {}
+
+
+def test_sftp_connects_again(sftp: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "PAUSE", 0.001)
+    told: list[str] = []
+
+    async def work() -> None:
+        run = LocalRun(asyncio.get_running_loop())
+        run.events.on(Notice, lambda notice: told.append(notice.text))
+        opened = feed(f"{sftp.base}/items.jsonl", storage=sftp.storage).open(run)
+        opened.accept({"n": 1}, ID)
+        sftp.hang_up()
+        await opened.close()
+
+    asyncio.run(work())
+    assert sftp.files() == {"items.jsonl": b'{"n":1}\n'}
+    assert all("again in" in text for text in told)
+    sftp.wait_until_nobody_is_there()
+
+
 def test_ftp_in_active_mode(ftp: Server) -> None:
     written(feed(f"{ftp.base}/items.jsonl", storage={"active": True}), {"n": 1})
     assert ftp.files() == {"items.jsonl": b'{"n":1}\n'}
@@ -159,7 +196,7 @@ def test_s3_wrong_credentials(s3: S3Server) -> None:
         requests.post(f"{s3.url}/moto-api/reset-auth", data=b"inf", timeout=10)
 
 
-@pytest.mark.parametrize("server", ["s3", "gcs"], indirect=True)
+@pytest.mark.parametrize("server", ["s3", "gcs", "azure"], indirect=True)
 def test_a_bucket_that_is_missing(server: Server) -> None:
     scheme = server.base.partition("://")[0]
     with pytest.raises(SinkError, match=f"{scheme}://missing/items.jsonl cannot be written"):
@@ -174,10 +211,33 @@ def test_s3_acl(s3: S3Server) -> None:
 
 def test_a_scheme_whose_library_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "adlfs", None)
+    loaded: Any = importlib.import_module("fsspec.registry")
+    monkeypatch.setattr(loaded, "_registry", {})
+    monkeypatch.setattr(loaded, "registry", {})
     with pytest.raises(
         SinkError, match=r"abfs://c/a.jsonl cannot be written: it needs: pip install streamcrawl\[azure\]"
     ):
         written(feed("abfs://c/a.jsonl", storage={"account_name": "x"}))
+
+
+def test_a_long_object_needs_no_more_pieces_than_s3_takes() -> None:
+    sent: list[int] = []
+
+    class Counting:
+        def write(self, part: bytes) -> None:
+            sent.append(len(part))
+
+        def commit(self) -> None: ...
+        def abort(self) -> None: ...
+
+    upload = ObjectUpload(nullcontext, Counting(), 4)
+    for _ in range(10_000):
+        upload.write(bytes(20))
+    upload.commit()
+    assert sum(sent) == 200_000
+    assert len(sent) < 10_000
+    assert sent == sorted(sent[:-1]) + sent[-1:]
+    assert {size % 4 for size in sent[:-1]} == {0}, "as GCS wants it"
 
 
 def test_memory() -> None:
@@ -260,6 +320,8 @@ class Site:
 
 def test_an_object_is_uploaded_while_the_crawl_runs(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces, of what no kill can take back any more; it is there when the last one is."""
+    monkeypatch.setattr(settling, "EVERY", 0.1)
+    monkeypatch.setattr(storing, "BLOCK", 1 << 20)
     sent: list[int] = []
     finished: list[int] = []
     growing = storing.Growing
@@ -278,7 +340,7 @@ def test_an_object_is_uploaded_while_the_crawl_runs(s3: S3Server, monkeypatch: p
     block, end = growing._send_block, growing._finish  # pyright: ignore[reportPrivateUsage] # to look on
     monkeypatch.setattr(growing, "_send_block", send)
     monkeypatch.setattr(growing, "_finish", finish)
-    site = Site(60)
+    site = Site(20)
 
     async def main() -> Any:
         async def slowly(request: Request) -> Response:
@@ -291,10 +353,10 @@ def test_an_object_is_uploaded_while_the_crawl_runs(s3: S3Server, monkeypatch: p
         return await crawl.start()
 
     assert asyncio.run(main()).error is None
-    assert sent[0] == BLOCK
-    assert finished[0] >= BLOCK
+    assert sent[0] == 1 << 20
+    assert finished[0] >= 6 << 20, "more than a piece is there before the end"
     assert s3.uploads() == []
-    assert len(lines(s3.files()["items.jsonl"])) == 600
+    assert len(lines(s3.files()["items.jsonl"])) == 200
 
 
 def test_what_a_killed_run_left_of_an_upload_is_let_go(s3: S3Server) -> None:
@@ -311,6 +373,8 @@ def test_a_server_that_dies_in_the_middle_of_an_upload(
 ) -> None:
     """Half of it is never shown; the job keeps everything, and goes on when the server is there again."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settling, "EVERY", 0.1)
+    monkeypatch.setattr(storing, "BLOCK", 1 << 20)
     monkeypatch.setattr(storing, "PAUSE", 0.01)
     monkeypatch.setattr(storing, "TRIES", 2)
     block = storing.Growing._send_block  # pyright: ignore[reportPrivateUsage] # to know when
@@ -324,7 +388,7 @@ def test_a_server_that_dies_in_the_middle_of_an_upload(
             s3.stop()
 
     monkeypatch.setattr(storing.Growing, "_send_block", dying)
-    site = Site(40)
+    site = Site(20)
     crawl = Crawl("http://a.test/0", job="job").pipe(
         ops.download(*ops.default_layers(robots_txt=None), fetch=slow(site)),
         ops.scrape(site.parse),
@@ -342,7 +406,7 @@ def test_a_server_that_dies_in_the_middle_of_an_upload(
     assert s3.files() == {}
     assert asyncio.run(main()).error is None
     found = [(item["n"], item["k"]) for item in lines(s3.files()["items.jsonl"])]
-    assert sorted(found) == [(n, k) for n in range(40) for k in range(10)]
+    assert sorted(found) == [(n, k) for n in range(20) for k in range(10)]
     assert s3.uploads() == []
 
 

@@ -29,7 +29,9 @@ from hypothesis import strategies as st
 from streamcrawl import Request, Response
 from streamcrawl.core import Dropped, Lease
 from streamcrawl.errors import FlowError, JobError, NotStorable
-from streamcrawl.frontier.message import FIELDS, Messages, untried, url_of
+from streamcrawl.frontier.fields import FIELDS
+from streamcrawl.frontier.functions import Functions
+from streamcrawl.frontier.message import Messages, untried, url_of
 from streamcrawl.frontier.values import DEEPEST
 from streamcrawl.headers import Headers
 
@@ -473,7 +475,7 @@ def test_functions_are_stored_by_name(callback: Any, errback: Any, given: Any, n
     for _ in range(2):  # the second time from memory
         data = messages.encode(Request(URL, **{field: given}))
         assert name.encode() in data
-        assert messages.name_of(given) == name
+        assert Functions(callback, errback).name_of(given) == name
         found = getattr(Messages(callback, errback).decode(data), field)
         assert found is given or found == given
         assert getattr(messages.decode(data), field) == given
@@ -498,7 +500,7 @@ def test_a_static_method_of_a_local_class() -> None:
 
     spider = Local()
     messages = Messages(spider.parse, None)
-    assert messages.name_of(spider.fixed) == "c.fixed"
+    assert Functions(spider.parse, None).name_of(spider.fixed) == "c.fixed"
     assert again(Request(URL, callback=spider.fixed), messages).callback is spider.fixed
 
 

@@ -1,73 +1,89 @@
-"""Bounds on bytes in hand: of decoded pixels in threads, of bodies on the loop."""
+"""Bounds on bytes in hand: of decoded pictures, of bodies."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from random import Random
+import platform
+import subprocess
+import sys
 
 import pytest
 
-from streamcrawl.media.pixels import Budget
+from streamcrawl.media.memory import Memory, give_back
 from streamcrawl.media.room import Room
 
 
-def test_threads_never_hold_more_than_the_budget() -> None:
-    budget, lock, held, most = Budget(100), threading.Lock(), [0], [0]
-    random = Random(1)
-    sizes = [random.randrange(1, 100) for _ in range(300)]
+def test_small_pictures_share_and_one_large_one_goes_beside_them() -> None:
+    async def main() -> None:
+        memory = Memory(100)
+        begun: list[str] = []
+        gates = {name: asyncio.Event() for name in ("small", "large", "other", "third", "second large")}
 
-    def work(size: int) -> None:
-        with budget.of(size):
-            with lock:
-                held[0] += size
-                most[0] = max(most[0], held[0])
-            with lock:
-                held[0] -= size
+        async def decode(name: str, cost: int) -> None:
+            async with memory.of(cost):
+                begun.append(name)
+                await gates[name].wait()
 
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(work, sizes))
-    assert 0 < most[0] <= 100
-    assert budget.used == 0
+        costs = {"small": 60, "large": 500, "second large": 101, "other": 40, "third": 1}
+        tasks = [asyncio.create_task(decode(name, cost)) for name, cost in costs.items()]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert begun == ["small", "large", "other"], "the third and the second large one wait, each in its own line"
+        assert repr(memory) == "<Memory <Room 100 of 100 bytes, 1 wait>, a large one>"
+        gates["large"].set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert begun[3:] == ["second large"]
+        gates["other"].set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert begun[4:] == ["third"]
+        for gate in gates.values():
+            gate.set()
+        await asyncio.gather(*tasks)
+        assert memory.room.used == 0
 
-
-def test_one_that_is_too_large_goes_alone_and_is_not_passed_for_ever() -> None:
-    budget = Budget(100)
-    order: list[str] = []
-    first, large = threading.Event(), threading.Event()
-
-    def hold(name: str, size: int, until: threading.Event) -> None:
-        with budget.of(size):
-            order.append(name)
-            until.wait(10)
-
-    threads = [threading.Thread(target=hold, args=("small", 60, first))]
-    threads[0].start()
-    while not order:
-        pass
-    for name, size in (("large", 500), ("late", 10)):
-        threads.append(threading.Thread(target=hold, args=(name, size, large)))
-        threads[-1].start()
-        while len(repr(budget).split(", ")) < 2 or f"{len(threads) - 1} wait" not in repr(budget):
-            pass
-    assert order == ["small"], "the late one does not pass the large one, though there is room for it"
-    first.set()
-    while "large" not in order:
-        pass
-    assert budget.used == 500
-    large.set()
-    for thread in threads:
-        thread.join()
-    assert order == ["small", "large", "late"]
-    assert repr(budget) == "<Budget 0 of 100 bytes, 0 wait>"
+    asyncio.run(main())
 
 
-def test_an_error_gives_back() -> None:
-    budget = Budget(100)
-    with pytest.raises(RuntimeError), budget.of(90 * 1024 * 1024):
-        raise RuntimeError
-    assert budget.used == 0
+def test_an_error_lets_go() -> None:
+    async def main() -> None:
+        memory = Memory(100)
+        for cost in (10, 1000):
+            with pytest.raises(RuntimeError):
+                async with memory.of(cost):
+                    raise RuntimeError
+        assert repr(memory) == "<Memory <Room 0 of 100 bytes, 0 wait>, no large one>"
+        give_back()
+
+    asyncio.run(main())
+
+
+APART = """
+import ctypes, sys
+from PIL import Image
+from streamcrawl.media.memory import keep_apart
+
+class Told(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Told
+if sys.argv[1] == "apart":
+    keep_apart()
+before = mallinfo().hblkhd
+for _ in range(2):
+    image = Image.new("RGBA", (2000, 2000))
+    print(mallinfo().hblkhd - before > 4 * 2000 * 2000)
+    del image
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have another malloc")
+@pytest.mark.parametrize(("how", "second"), [("apart", "True"), ("as it is", "False")])
+def test_large_blocks_are_kept_apart_from_small_ones(how: str, second: str) -> None:
+    told = subprocess.run([sys.executable, "-c", APART, how], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["True", second]
 
 
 def test_tasks_take_room_in_order() -> None:

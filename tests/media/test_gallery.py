@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from media_made import SITE, accepted, named, of, png
+from PIL import Image
 from store_servers import s3_server
 
 from streamcrawl.media.gallery import Entry, embedded, entries, in_bytes, page, relative
@@ -97,6 +100,26 @@ def test_a_store_elsewhere_with_embedded_pictures() -> None:
     assert {entry.url for entry in found} == {*urls, SITE + "/c"}
     assert sorted(pictures) == sorted(f"full/{named(each)}" for each in urls)
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in pictures.values())
+
+
+def test_of_a_large_picture_a_small_one_is_embedded(tmp_path: Path) -> None:
+    noise = Image.effect_noise((700, 350), 90).convert("RGB")
+    noise.putalpha(200)
+    noise.save(tmp_path / "noise.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "noise.png").read_bytes()[:100_000])
+
+    async def work() -> dict[str, str]:
+        store = Place(str(tmp_path)).look()
+        try:
+            return await embedded(store, await entries(store))
+        finally:
+            await store.close()
+
+    pictures = asyncio.run(work())
+    assert list(pictures) == ["noise.png"], "what cannot be read is left out"
+    kind, _, data = pictures["noise.png"].partition(",")
+    with Image.open(BytesIO(b64decode(data))) as small:
+        assert (kind, small.format, small.size) == ("data:image/jpeg;base64", "JPEG", (240, 120))
 
 
 EVIL = '"><script>alert(1)</script>'

@@ -15,8 +15,7 @@ from media_made import encoded
 from PIL import Image, ImageCms, ImageDraw
 from PIL.Image import DecompressionBombWarning
 
-from streamcrawl.media.pictures import BadPictureError, Format, Wanted, convert, fitted
-from streamcrawl.media.pixels import Budget
+from streamcrawl.media.pictures import BadPictureError, Format, Wanted, convert, fitted, look
 
 ORIENTATION = 0x0112
 
@@ -303,25 +302,61 @@ def test_least_sizes(least: tuple[int, int], *, fits: bool) -> None:
 
 
 def test_too_many_pixels_are_not_decoded() -> None:
-    def never(size: int) -> Any:
-        raise AssertionError("nothing is reserved for it")
-
-    with pytest.raises(BadPictureError, match="40x20 pixels, more than 799 in all"):
-        convert(encoded("RGB", 0), Wanted(max_pixels=799), never)
+    for body in (encoded("RGB", 0), encoded("RGB", 0)[:-20]):
+        with pytest.raises(BadPictureError, match="40x20 pixels, more than 799 in all"):
+            look(body, Wanted(max_pixels=799))
 
 
 @pytest.mark.filterwarnings(f"error::{DecompressionBombWarning.__module__}.{DecompressionBombWarning.__name__}")
 @pytest.mark.parametrize("size", [(30_000, 30_000), (10_000, 10_000)])
 def test_a_picture_of_a_few_bytes_that_claims_to_be_huge(size: tuple[int, int]) -> None:
+    with pytest.raises(BadPictureError, match=f"{size[0]}x{size[1]} pixels, more than 64000000 in all"):
+        convert(claiming(size))
+
+
+def claiming(size: tuple[int, int]) -> bytes:
+    """A PNG that says that it has this size."""
+
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     head = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
-    body = (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
-    )
-    with pytest.raises(BadPictureError, match=f"{size[0]}x{size[1]} pixels, more than 64000000 in all"):
-        convert(body)
+    rows = chunk(b"IDAT", zlib.compress(bytes(10_000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + rows + chunk(b"IEND", b"")
+
+
+def icon(body: bytes) -> bytes:
+    """An icon that says that it has 16x16 pixels."""
+    return struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(body), 22) + body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        icon(claiming((8_000, 7_000))),
+        icon(struct.pack("<IiiHHIIiiII", 40, 8_000, 7_000, 1, 32, 0, 0, 0, 0, 0, 0)),
+        icon(struct.pack("<IHHHH", 12, 8_000, 7_000, 1, 24)),
+    ],
+    ids=["PNG", "DIB", "core"],
+)
+def test_an_icon_with_something_huge_in_it(body: bytes) -> None:
+    with pytest.raises(BadPictureError, match="an icon of 8000x7000 pixels, more than 2097152 in all"):
+        look(body, Wanted())
+
+
+def test_an_icon_with_several_pictures_gives_the_largest() -> None:
+    picture = convert(saved(gradient("RGBA", (256, 256)), "ICO", sizes=[(16, 16), (256, 256), (48, 48)]))
+    assert (picture.width, picture.height) == (256, 256)
+
+
+def test_a_tile_that_is_larger_than_the_picture() -> None:
+    size = 16_000
+    tags = ((256, 1), (257, 1), (258, 8), (259, 8), (262, 1), (277, 1), (322, size), (323, size), (324, 134), (325, 9))
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    body = b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(4) + zlib.compress(bytes(1))
+    with pytest.raises(BadPictureError, match=f"{size}x{size} pixels, more than 64000000 in all"):
+        look(body, Wanted())
+    assert look(body, Wanted(max_pixels=size**2)).cost >= size**2
 
 
 # -- what is none -----------------------------------------------------------------------------------------------------
@@ -367,24 +402,14 @@ def test_nothing_but_bad_picture_error_is_raised(data: st.DataObject) -> None:
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_reserved_covers_what_is_decoded() -> None:
-    asked: list[int] = []
+def test_what_decoding_costs() -> None:
+    def cost(body: bytes) -> int:
+        return look(body, Wanted(thumbs=((50, 50),))).cost
 
-    def reserve(size: int) -> Any:
-        asked.append(size)
-        return Budget(10**9).of(size)
-
-    wanted = Wanted(thumbs=((50, 50),))
-    for body in (
-        saved(gradient("RGB", (1000, 1000))),
-        saved(gradient("RGBA", (1000, 1000))),
-        saved(gradient("L", (1000, 1000))),
-        saved(gradient("RGB", (1000, 1000)), "JPEG"),
-        saved(gradient("RGB", (1000, 1000)), "JPEG", progressive=True),
-        turned("JPEG", size=(1000, 1000)),
-    ):
-        convert(body, wanted, reserve)
-    rgb, rgba, grey, drafted, progressive, upright = asked
-    assert (rgb, rgba, grey, upright) == (4_000_000, 4_000_000, 5_000_000, 8_000_000)
-    assert drafted < 200_000, "for a thumbnail a JPEG is decoded small"
-    assert progressive > 3_000_000, "but all of a progressive one is there first"
+    size = (1000, 1000)
+    assert cost(saved(gradient("RGB", size))) == 4_000_000
+    assert cost(saved(gradient("RGBA", size))) == 8_000_000
+    assert cost(saved(gradient("L", size))) == 5_000_000
+    assert cost(turned("JPEG", size=size)) == 8_000_000
+    assert cost(saved(gradient("RGB", size), "JPEG")) < 200_000, "for a thumbnail a JPEG is decoded small"
+    assert cost(saved(gradient("RGB", size), "JPEG", progressive=True)) > 3_000_000, "but all of it is there first"

@@ -728,3 +728,83 @@ def test_prevented_memory_that_grows_with_the_hosts_seen(run: LocalRun) -> None:
         sent(hooks, in_jar(str(number % 7), f"https://host{number}.example/")) is not None for number in range(1_000)
     )
     assert 0 < kept <= 150
+
+
+def test_a_repeat_does_not_undo_what_the_server_has_set(run: LocalRun) -> None:
+    hooks = cookies().make(run)
+    first = Request(URL, cookies={"sid": "mine", "gone": "1", "lang": "en"})
+    assert sent(hooks, first) == "sid=mine; gone=1; lang=en"
+    answer(hooks, URL, "sid=server's; Path=/; Secure", "gone=; Path=/; Max-Age=0", status=503)
+    assert sent(hooks, first.replace(attempt=1)) == "sid=server's; lang=en"
+    # What is given anew with a repeat counts, as in a callback that knows better.
+    assert sent(hooks, first.replace(attempt=2, cookies={"sid": "new"})) == "sid=new; lang=en"
+    # Another jar, and a request that is no repeat, begin anew.
+    assert sent(hooks, first.replace(attempt=1, cookiejar="b")) == "sid=mine; gone=1; lang=en"
+    assert sent(hooks, first) == "sid=mine; lang=en; gone=1"
+
+
+def test_cookies_of_a_repeat_that_never_came_down_before_are_sent(run: LocalRun) -> None:
+    assert sent(cookies().make(run), Request(URL, attempt=1, cookies={"sid": "mine"})) == "sid=mine"
+
+
+def test_what_is_remembered_of_own_cookies_is_bounded(run: LocalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamcrawl.cookies.jars.OWN", 2)
+    hooks = cookies().make(run)
+    request = Request(URL, cookies={"a": "1", "b": "1", "c": "1"})
+    sent(hooks, request)
+    answer(hooks, URL, "a=2; Path=/; Secure", "b=2; Path=/; Secure", "c=2; Path=/; Secure")
+    assert sent(hooks, request.replace(attempt=1, cookies={"c": "1"})) == "a=2; b=2; c=2"
+    assert sent(hooks, request.replace(attempt=1, cookies={"a": "1"})) == "a=1; b=2; c=2"
+
+
+def test_a_cookie_header_of_your_own_gives_way_to_what_the_server_sets_on_the_way(run: LocalRun) -> None:
+    hooks = cookies().make(run)
+    assert hooks.up is not None
+    own = Request(URL, headers=Headers({"Cookie": "sid=mine; lang=en;gone=1"}))
+    assert sent(hooks, own) == "sid=mine; lang=en;gone=1"
+    lines = [("Set-Cookie", "sid=new; Path=/; Secure"), ("Set-Cookie", "gone=; Max-Age=0"), ("Set-Cookie", "x\x01=1")]
+    hooks.up(Response(URL, 302, Headers(lines), request=own))
+    assert sent(hooks, own.replace(url="https://a.example/b", via=(URL,))) == "lang=en; sid=new"
+    assert sent(hooks, own.replace(attempt=1)) == "lang=en; sid=new"
+    # Of a request that is none of its hops and repeats, yours counts; so does another value, host or jar.
+    assert sent(hooks, own) == "sid=mine; lang=en; gone=1"
+    other = own.replace(headers=Headers({"Cookie": "sid=other"}), via=(URL,))
+    assert sent(hooks, other) == "sid=other"
+    assert sent(hooks, own.replace(cookiejar="b", via=(URL,))) == "sid=mine; lang=en;gone=1"
+    assert sent(hooks, own.replace(url="https://b.example/", via=(URL,))) == "sid=mine; lang=en;gone=1"
+
+
+def test_a_cookie_header_of_your_own_of_which_nothing_is_left_is_not_sent(run: LocalRun) -> None:
+    hooks = cookies().make(run)
+    assert hooks.up is not None
+    own = Request(URL, headers=Headers({"Cookie": "sid=mine", "X": "1"}))
+    hooks.up(Response(URL, 302, Headers({"Set-Cookie": "sid=; Path=/; Max-Age=0"}), request=own))
+    assert hooks.down is not None
+    hop = hooks.down(own.replace(via=(URL,)))
+    assert isinstance(hop, Request)
+    assert hop.headers == Headers({"X": "1"})
+
+
+def test_a_session_that_the_server_renews_does_not_redirect_for_ever() -> None:
+    async def fetch(request: Request) -> Response:
+        if "sid=old" in (request.headers.get("cookie") or ""):
+            fields = {"Location": "/page", "Set-Cookie": "sid=new; Path=/"}
+            return Response(request.url, 302, Headers(fields), request=request)
+        return Response(request.url, body=(request.headers.get("cookie") or "").encode(), request=request)
+
+    async def work() -> list[Outcome]:
+        start = Request(URL, headers=Headers({"Cookie": "sid=old; lang=en"}))
+        return await rx.of(start).pipe(download(redirect(), cookies(), fetch=fetch), rxo.to_list())
+
+    (page,) = run_virtual(work)
+    assert isinstance(page, Response)
+    assert (page.body, len(page.request.via)) == (b"lang=en; sid=new", 1)
+
+
+def test_what_is_remembered_of_cookie_headers_is_bounded(run: LocalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamcrawl.cookies.exchange.OWN", 1)
+    hooks = cookies().make(run)
+    assert hooks.up is not None
+    own = Request(URL, headers=Headers({"Cookie": "a=1; b=1"}))
+    hooks.up(Response(URL, 302, Headers([("Set-Cookie", "a=2"), ("Set-Cookie", "b=2")]), request=own))
+    assert sent(hooks, own.replace(via=(URL,))) == "a=1; b=2"

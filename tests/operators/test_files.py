@@ -10,19 +10,20 @@ import os
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from media_made import ID, SITE, Body, Fetching, accepted, named, of
-from store_servers import s3_server
+from store_servers import ftp_server, gcs_server, s3_server
 
-from streamcrawl import Crawl, Request, Response
+from streamcrawl import Crawl, Headers, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.caching import sqlite_store
 from streamcrawl.core import LEASE, Lease
 from streamcrawl.errors import ConnectError, Drop, FetchTimeout, ItemRefused, SinkError, TruncatedBody
-from streamcrawl.events import ItemDropped
+from streamcrawl.events import ItemDropped, ItemFailed
 from streamcrawl.media import MediaFailed, MediaStored
 from streamcrawl.media.media import OpenMedia
 from streamcrawl.media.open_files import extension
@@ -115,6 +116,15 @@ def test_one_field_for_both(tmp_path: Path) -> None:
     assert [report["status"] for report in changed["docs"]] == ["downloaded"]
 
 
+def test_a_part_is_no_file_unless_one_was_asked_for(tmp_path: Path) -> None:
+    def requests(item: Any) -> list[Request]:
+        return [Request(SITE + "/a"), Request(SITE + "/b", headers=Headers({"Range": "bytes=0-3"}))]
+
+    answers = {"/a": Response(SITE, 206, body=b"half"), "/b": Response(SITE, 206, body=b"half")}
+    changed, _ = accepted(files(tmp_path, get_media_requests=requests), answers, of({}))
+    assert [report.get("error") for report in changed["files"]] == ["HTTP status 206", None]
+
+
 # -- again ------------------------------------------------------------------------------------------------------------
 
 
@@ -148,25 +158,48 @@ def test_expiry(
     assert run.asked.total() == (status == "downloaded")
 
 
-def test_expiry_on_s3_does_not_depend_on_the_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Pacific/Auckland")
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
+@pytest.mark.parametrize("kind", ["s3", "gs", "ftp"])
+def test_expiry_on_servers_does_not_depend_on_the_zone(
+    kind: str, zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
     time.tzset()
+    later = 0.0
+
+    async def work(opened: OpenMedia, run: Any) -> Any:
+        run.now = lambda: time.time() + later
+        return await opened.accept(ITEM, ID)
+
     try:
-        with s3_server("docs") as server:
-            options: dict[str, Any] = {"storage": server.storage, "digest": "sha256"}
-            changed, _ = accepted(files("s3://docs/a", **options), {"/a.pdf": PDF}, of(ITEM))
-            key = "a/" + changed["files"][0]["path"]
-            assert key in server.keys("docs")
-            assert any(name.startswith("a/index/") for name in server.keys("docs"))
-            for expires, status in ((0.2, "uptodate"), (0.00001, "downloaded")):
-                if status == "downloaded":
-                    time.sleep(2)  # the server's clock has whole seconds
-                sink = files("s3://docs/a", expires=expires, **options)
-                again, _ = accepted(sink, {"/a.pdf": PDF}, of(ITEM))
+        with ExitStack() as servers:
+            where, options = server_of(kind, tmp_path, servers)
+            changed, _ = accepted(files(where, **options), {"/a.pdf": PDF}, work)
+            for hours, status in ((0, "uptodate"), (5, "uptodate"), (7, "downloaded")):
+                later = hours * 3600.0
+                again, _ = accepted(files(where, expires=0.25, **options), {"/a.pdf": PDF}, work)
                 assert again["files"] == [{**changed["files"][0], "status": status}]
+            listed = asyncio.run(listing(where, options))
+            assert changed["files"][0]["path"] in listed
+            assert any(path.startswith("index/") for path in listed)
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def server_of(kind: str, folder: Path, servers: ExitStack) -> tuple[str, dict[str, Any]]:
+    if kind == "ftp":
+        return f"{servers.enter_context(ftp_server(folder)).url}/a", {}
+    server: Any = servers.enter_context(s3_server("docs") if kind == "s3" else gcs_server("docs"))
+    return f"{kind}://docs/a", {"storage": server.storage}
+
+
+async def listing(where: str, options: dict[str, Any]) -> dict[str, Stat]:
+    store = Place(where, **options).open()
+    try:
+        return await store.list()
+    finally:
+        await store.close()
 
 
 def test_what_is_wanted_several_times_is_fetched_once(tmp_path: Path) -> None:
@@ -294,6 +327,36 @@ def test_the_item_may_be_completed_by_hand() -> None:
     assert dropped == ["no file"]
 
 
+@pytest.mark.parametrize("hook", ["get_media_requests", "item_completed"])
+def test_an_error_of_the_system_in_a_function_of_the_user_is_not_that_of_the_store(tmp_path: Path, hook: str) -> None:
+    def broken(*arguments: Any) -> Any:
+        item: Any = arguments[-1]
+        if item["name"] == "bad":
+            raise FileNotFoundError(2, "No such file or directory")
+        return [] if hook == "get_media_requests" else item
+
+    told: list[str] = []
+
+    def parse(page: Response) -> Any:
+        yield {"name": "bad"}
+        yield {"name": "good"}
+
+    async def main(url: str) -> list[Any]:
+        items: list[Any] = []
+        hooks: dict[str, Any] = {hook: broken}
+        sink = ops.files(tmp_path, **hooks)
+        run = Crawl(url).pipe(ops.download(), ops.scrape(parse), sink).start(on_item=items.append)
+        run.events.on(ItemFailed, lambda event: told.append(str(event.error)))
+        summary = await run
+        assert summary.error is None
+        return items
+
+    with serve({"/": "start"}) as site:
+        items = asyncio.run(main(site.url))
+    assert [item["name"] for item in items] == ["good"]
+    assert told == [f"{hook}: FileNotFoundError: No such file or directory"]
+
+
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
@@ -307,7 +370,12 @@ def test_what_the_requests_carry(tmp_path: Path) -> None:
         await opened.accept({"file_urls": urls}, ID)
 
     _, run = accepted(files(tmp_path, skip=("scope", "robots_txt"), redirects=False, max_size=5), {}, work)
-    assert [request.referrer for request in run.requests_made] == [SITE + "/page?a=1", SITE + "/", None]
+    # They are looked up in the store in threads, so any of them may be the first.
+    assert {request.url: request.referrer for request in run.requests_made} == {
+        SITE + "/a": SITE + "/page?a=1",
+        "https://cdn.example/b": SITE + "/",
+        "http://shop.example/c": None,
+    }
     assert {request.cookiejar for request in run.requests_made} == {"ada"}
     assert {request.skip for request in run.requests_made} == {("scope", "robots_txt")}
     assert {(request.max_redirects, request.max_size) for request in run.requests_made} == {(0, 5)}
@@ -315,6 +383,29 @@ def test_what_the_requests_carry(tmp_path: Path) -> None:
     _, run = accepted(files(tmp_path, referer="no-referrer", max_size=None), {}, work)
     assert [request.referrer for request in run.requests_made] == [None] * 3
     assert {request.max_size for request in run.requests_made} == {None}
+
+
+def test_requests_as_people_write_them(tmp_path: Path) -> None:
+    lease = Lease(7, Request(SITE + "/page"), SITE, lambda lease: None)
+    headers: Any = {"Referer": "https://other.example/", "X-Key": "5"}
+    body: Any = "text"
+
+    def requests(item: Any) -> list[Request]:
+        return [
+            Request(SITE + "/a", headers=headers),
+            Request(SITE + "/b", method="post", body=body, referrer_policy="origin"),
+            Request(SITE + "/c", headers=item["headers"]),
+        ]
+
+    async def work(opened: OpenMedia, _: Fetching) -> Any:
+        LEASE.set(lease)
+        return await opened.accept({"headers": 5}, ID)
+
+    changed, run = accepted(files(tmp_path, get_media_requests=requests), {"/a": PDF, "/b": PDF}, work)
+    first, second = sorted(run.requests_made, key=lambda request: request.url)
+    assert (first.headers["x-key"], first.referrer) == ("5", None)
+    assert (second.method, second.body, second.referrer) == ("POST", b"text", SITE + "/")
+    assert changed["files"][2]["error"] == "TypeError: headers=5: a dict, or Headers"
 
 
 def crawled(sink: Any, routes: Any, *layers: Any, parse: Any = None) -> tuple[list[Any], Any, Any]:

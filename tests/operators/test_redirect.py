@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -49,6 +50,31 @@ def hop(response: Response, layer: NamedLayer | None = None) -> Request:
     assert again.request is response.request
     assert again.hop
     return again.next
+
+
+@pytest.mark.parametrize(
+    ("value", "max_wait", "seconds"),
+    [
+        ("3", 10.0, 3.0),
+        ("3600", 10.0, 10.0),
+        ("3", 1.0, 1.0),
+        ("3", 0.0, None),
+        ("0", 10.0, None),
+        ("soon", 10.0, None),
+        (None, 10.0, None),
+    ],
+)
+def test_the_hop_waits_as_the_redirect_asks(value: str | None, max_wait: float, seconds: float | None) -> None:
+    before = time.time()
+    headers = None if value is None else Headers([("Retry-After", value)])
+    not_before = hop(moved("/other", headers=headers), redirect(max_wait=max_wait)).not_before
+    assert (not_before == 0) if seconds is None else (before + seconds <= not_before <= time.time() + seconds)
+
+
+@pytest.mark.parametrize("max_wait", [-1.0, float("inf"), float("nan")])
+def test_a_bad_wait_is_refused_when_built(max_wait: float) -> None:
+    with pytest.raises(ValueError, match="max_wait"):
+        redirect(max_wait=max_wait)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +171,14 @@ def test_what_is_dropped_on_the_way_to_another_origin(source: str, target: str, 
         moved(target, url=source, cookies={"b": "2"}).replace(request=Request(source, headers=Headers(own)))
     )
     assert set(following.headers) == {name.lower() for name in own} - gone
+
+
+@pytest.mark.parametrize(("proxy", "kept"), [("http://proxy.example:3128", True), ("", False), (None, False)])
+def test_credentials_for_the_proxy_that_a_request_names_go_along_with_the_proxy(proxy: str | None, kept: bool) -> None:
+    headers = Headers({"Proxy-Authorization": "Bearer token", "Authorization": "Basic x"})
+    following = hop(moved("http://b.example/", proxy=proxy).replace(request=Request(URL, headers=headers, proxy=proxy)))
+    assert following.proxy == proxy
+    assert set(following.headers) == ({"proxy-authorization"} if kept else set())
 
 
 def test_a_hop_is_made_from_the_request_as_it_was_leased() -> None:

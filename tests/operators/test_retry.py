@@ -113,6 +113,37 @@ def test_left_alone(run: LocalRun, outcome: Outcome) -> None:
     assert run.stats == {}
 
 
+def test_priority_and_level_by_request(run: LocalRun) -> None:
+    layer = retry(
+        times=1,
+        priority=lambda request: request.meta.get("priority_adjust", -1),
+        give_up_level=lambda request: request.meta.get("give_up_level", "error"),
+    )
+    levels: list[str] = []
+    run.events.on(Notice, lambda notice: levels.append(notice.level))
+    priorities: list[int] = []
+    for meta in {"priority_adjust": 7, "give_up_level": "debug"}, dict[str, Any]():
+        again = up(run, layer, busy(503, priority=10, meta=meta))
+        assert isinstance(again, Again)
+        priorities.append(again.next.priority)
+        up(run, layer, busy(503, attempt=1, meta=meta))
+    assert (priorities, levels) == ([17, 9], ["debug", "error"])
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("inf")])
+def test_a_wait_that_never_ends_is_told_and_not_begun(seconds: float) -> None:
+    async def fetch(request: Request) -> Response:
+        return Response(request.url, 503, request=request)
+
+    async def work() -> list[Outcome]:
+        layer = retry(wait=lambda repeat, random: seconds)
+        return await rx.of(Request(URL)).pipe(download(layer, fetch=fetch), rxo.to_list())
+
+    (end,) = run_virtual(work)
+    assert isinstance(end, Failed)
+    assert "a wait before repeat 1 of" in str(end.error)
+
+
 def test_a_test_of_your_own(run: LocalRun) -> None:
     def captcha(outcome: Outcome) -> bool:
         return isinstance(outcome, Response) and b"captcha" in outcome.body

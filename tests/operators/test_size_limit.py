@@ -54,3 +54,16 @@ def test_large_bodies_are_told_of() -> None:
     ]
     assert spy.stats == {"size_limit/warned": 2}
     assert [request.max_size for request in spy.sent] == [None] * 5
+
+
+def test_what_is_large_is_said_by_a_function_of_the_request() -> None:
+    spy = Spy()
+    site = FakeFetch({"/page": b"x" * 20, "/film": b"x" * 1000, "/odd": b"x" * 1000})
+    most = {"http://a.example/page": 10, "http://a.example/film": 1000}
+    through(
+        size_limit(warn=lambda request: most.get(request.url)), to=[*most, "http://a.example/odd"], fetch=site, spy=spy
+    )
+    assert [event.text for event in spy.events if isinstance(event, Notice)] == [
+        "size_limit: the body of http://a.example/page is 20 bytes long, more than 10"
+    ]
+    assert spy.stats == {"size_limit/warned": 1}

@@ -199,6 +199,12 @@ def test_other_arguments_are_checked_at_once() -> None:
     with pytest.raises(TypeError, match="an operator, a list of them"):
         ops.validate(Data, dead_letters=[7])  # type: ignore[list-item]
 
+    async def later(letter: Any) -> None:
+        raise AssertionError(letter)
+
+    with pytest.raises(TypeError, match="nobody awaits it"):
+        ops.validate(Data, dead_letters=later)
+
 
 PAGE = "<b>1</b><b>two</b><b>3</b><b>four</b>"
 SITE = {"/": f'{PAGE}<a href="/more">', "/more": PAGE}

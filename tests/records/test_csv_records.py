@@ -170,6 +170,21 @@ def test_rows_that_are_left_out_are_counted_and_told_once() -> None:
     assert told == [f"{URL}: a row of 1 fields where there are 2 was left out; so will others"]
 
 
+def test_a_column_that_is_there_twice_is_told() -> None:
+    told: list[str] = []
+
+    async def main() -> list[Row]:
+        run = LocalRun(asyncio.get_running_loop())
+        run.events.on(Notice, lambda notice: told.append(notice.text))
+        RUN.set(run)
+        return [row async for row in csv_records(page(b"a,b,a\n1,2,3\n4,5,6\n"))]
+
+    assert asyncio.run(main()) == [{"a": "3", "b": "2"}, {"a": "6", "b": "5"}]
+    assert told == [f"{URL}: there are several columns 'a', and the last one counts"]
+    with pytest.raises(ValueError, match="'a' is there twice"):
+        csv_records(page(b""), headers=["a", "a"])
+
+
 def test_a_quoted_field_without_an_end() -> None:
     body = b'a,b\n1,2\n\n3,"x\ny,z\n' + b"4,5\n" * 100
     for size in (None, 1, 50):

@@ -244,6 +244,40 @@ def test_a_record_that_is_too_long() -> None:
     assert texts(page(body), max_record=1_000_000) == (["1", "x" * 50_000], "")
 
 
+def test_what_follows_the_root_is_forgotten() -> None:
+    for unit in (b"<!-- nothing -->\n", b"<?say nothing?>\n"):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert texts(page(b"<r><item>1</item></r>" + unit * 1_000_000, 65536)) == (["1"], "")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000
+    found, error = texts(page(b"<r><item>1</item></r><!-- x --><r/>", 65536))
+    assert (found, "Extra content" in error) == (["1"], True)
+
+
+@pytest.mark.parametrize("size", [65536, 1_000_003])
+@pytest.mark.parametrize("value", ["1", ">", '"', "x" * 5000])
+def test_a_tag_that_is_too_long(value: str, size: int) -> None:
+    attributes = "".join(f" n{n}='{value}'" for n in range(2_000_000 // (len(value) + 8)))
+    body = f"<r><item>1</item><x{attributes}/></r>".encode()
+    assert texts(page(body, size)) == (["1"], f"{URL}: a tag of more than 1048576 characters (after 1 records)")
+    assert texts(page(body[:10_000] + b"/></r>", size))[0] == ["1"]
+
+
+@pytest.mark.parametrize("begin", ["<![CDATA[", "<!--"])
+def test_a_long_section_is_no_tag(begin: str) -> None:
+    end = "]]>" if begin == "<![CDATA[" else "-->"
+    for size in (65536, len("<r><item>1</item><item><")):  # the latter cuts within `<!`
+        body = f"<r><item>1</item><item>{begin}{'x' * 1_200_000}{end}</item></r>".encode()
+        found, error = texts(page(body, size))
+        assert ([len(text) for text in found], error) == ([1, 1_200_000 if "CDATA" in begin else 0], "")
+
+
+def test_records_in_records_take_memory_one_at_a_time() -> None:
+    body = b"<r>" + (b"<item>" * 200 + b"</item>" * 200) * 500 + b"</r>"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(texts(page(body, 65536))[0]) == 100_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
+
+
 def test_a_gzip_bomb_ends_at_the_size_limit() -> None:
     bomb = page(gzip.compress(b"<r>" + b"<n>x</n>" * 1_000_000), 1000)
     bomb.request = bomb.request.replace(max_size=1_000_000)

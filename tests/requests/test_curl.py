@@ -50,6 +50,8 @@ U = "http://a.test/"
         ("curl -u ada:l:o http://a.test/", {"headers": [BASIC]}),
         ("curl -u x:y -H 'Authorization: Bearer t' http://a.test/", {"headers": [("Authorization", "Bearer t")]}),
         ("curl -b 'a=1; b=x=y' http://a.test/", {"cookies": {"a": "1", "b": "x=y"}}),
+        ("curl -b '' http://a.test/", {}),
+        ("curl --oauth2-bearer t http://a.test/", {"headers": [("Authorization", "Bearer t")]}),
         ("curl -H 'Cookie: a=1; b=2' http://a.test/", {"cookies": {"a": "1", "b": "2"}}),
         (
             "curl -A me/1 -e http://b.test/ http://a.test/",
@@ -89,6 +91,15 @@ def test_a_form_becomes_multipart() -> None:
     assert b'name="b"\r\n\r\n@x\r\n' in request.body
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [("a=1;", b"1"), ('a="x;y"', b"x;y"), ('a="x \\"y\\"" ;', b'x "y"'), ('a="x', b'"x'), ('a=x"y"', b'x"y"')],
+)
+def test_the_value_of_a_part_is_read_as_curl_does(value: str, sent: bytes) -> None:
+    body = request_from_curl(f"curl http://a.test/ -F '{value}'").body
+    assert b'name="a"\r\n\r\n%b\r\n--' % sent in body
+
+
 def test_what_is_given_goes_before_what_the_command_says() -> None:
     request = request_from_curl("curl -X PUT http://a.test/", method="PATCH", priority=5, callback=len)
     assert (request.method, request.priority, request.callback) == ("PATCH", 5, len)
@@ -105,6 +116,7 @@ def test_what_is_given_goes_before_what_the_command_says() -> None:
         ("curl http://a.test/ -d @file", "-d '@file' reads a file"),
         ("curl http://a.test/ --json @file", "--json '@file' reads a file"),
         ("curl http://a.test/ -F a=@file", "reads a file"),
+        ("curl http://a.test/ -F 'a={};type=application/json'", "says more of the part than its value"),
         ("curl http://a.test/ -b cookies.txt", "-b 'cookies.txt' reads a file"),
         ("curl http://a.test/ -H @file", "reads a file"),
         ("curl http://a.test/ -H nothing", "no name and value"),

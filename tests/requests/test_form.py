@@ -60,6 +60,36 @@ def test_fields_filled_in_added_and_taken_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ("<textarea name=t>\n\na\n</textarea><textarea name=u></textarea>", "t=%0D%0Aa%0D%0A&u="),
+        ("<select name=s size=3><option>x<option>y</select>", ""),
+        ("<select name=s size=3><option>x<option selected>y</select>", "s=y"),
+        ("<select name=s size=1><option>x<option>y</select>", "s=x"),
+        ("<template><input name=t></template><input name=a value=1>", "a=1"),
+        ("<fieldset disabled><legend><input name=l value=1></legend><input name=b value=2></fieldset>", "l=1"),
+        ("<fieldset disabled><legend>x</legend><legend><input name=l></legend></fieldset>", ""),
+        ("<fieldset disabled><fieldset><legend><input name=l></legend></fieldset></fieldset>", ""),
+        ("<fieldset><legend>x</legend><legend><input name=l></legend></fieldset>", "l="),
+        ('<input type=hidden name="_charset_" value=x><input name=_CHARSET_ value=y>', "_charset_=UTF-8&_CHARSET_=y"),
+    ],
+)
+def test_what_browsers_send_of_odd_fields(fields: str, sent: str) -> None:
+    elsewhere = "<fieldset disabled><input name=e form=f></fieldset>"
+    assert form_request(page(f"{elsewhere}<form id=f>{fields}</form>")).url == f"http://shop.test/dir/page?{sent}"
+    assert form_request(page(f"<form>{fields}</form>")).url == f"http://shop.test/dir/page?{sent}"
+
+
+@pytest.mark.parametrize(
+    ("charset", "named"),
+    [("iso-8859-1", "windows-1252"), ("windows-1251", "windows-1251"), ("iso-8859-2", "ISO-8859-2"), ("x", "UTF-8")],
+)
+def test_a_form_tells_its_encoding(charset: str, named: str) -> None:
+    form = f"<form accept-charset={charset}><input type=hidden name=_charset_></form>"
+    assert form_request(page(form)).url == f"http://shop.test/dir/page?_charset_={named}"
+
+
+@pytest.mark.parametrize(
     "way",
     [
         {"css": "#login"},

@@ -49,6 +49,11 @@ def test_json() -> None:
     ]  # fmt: skip
 
 
+def test_json_of_keys_that_are_no_text() -> None:
+    request = json_request(U, {"b": {10: 1, 9: date(2024, 5, 6)}, "a": Query(q="x")})
+    assert request.body == b'{"a":{"q":"x"},"b":{"10":1,"9":"2024-05-06"}}'
+
+
 def test_json_with_what_you_say() -> None:
     headers = Headers({"accept": "text/plain"})
     request = json_request(U, None, method="PUT", headers=headers, priority=2, dumps=lambda data: f"<{data}>")

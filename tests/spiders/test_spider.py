@@ -13,6 +13,7 @@ from streamcrawl.errors import FlowError
 from streamcrawl.events import Events
 from streamcrawl.spiders import Crawler, Spider, Stats
 from streamcrawl.spiders.allowed_domains import AllowedDomains, allowed_domains
+from streamcrawl.spiders.settings import Settings
 
 
 class Plain(Spider):
@@ -66,14 +67,14 @@ def test_settings_are_those_of_the_class_and_read_only() -> None:
     class Set(Plain):
         custom_settings = {"A": 1}  # noqa: RUF012 - as people write it
 
-    settings: dict[str, Any] = {"A": 0, "B": 2}
+    settings = Settings({"A": 0, "B": 2})
     Set.update_settings(settings)
     crawler = Crawler(Set, settings, Events())
     settings["A"] = 9
     spider = Set.from_crawler(crawler, tag="x")
     assert spider.settings == {"A": 1, "B": 2}
     with pytest.raises(TypeError):
-        spider.settings["A"] = 5  # type: ignore[index]
+        spider.settings["A"] = 5
 
 
 def test_the_default_start() -> None:

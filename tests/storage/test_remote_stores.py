@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,7 @@ from store_servers import ONCE, S3, Gcs, ftp_server, gcs_server, s3_server
 from streamcrawl.errors import SinkError
 from streamcrawl.storage.ftp_store import moment
 from streamcrawl.storage.store import Meta, Place, Stat, Store, StoreError
+from streamcrawl.testing.site import Answer, serve
 
 KINDS = ("s3", "gs", "ftp", "ftps", "memory")
 BIG = 20 * 1024 * 1024 + 7
@@ -174,6 +176,11 @@ def test_acl_and_header_fields_on_s3(s3: S3) -> None:
         assert [each["Permission"] for each in grants if "AllUsers" in each["Grantee"].get("URI", "")] == ["READ"]
 
 
+def test_an_acl_that_s3_has_not() -> None:
+    with pytest.raises(SinkError, match="acl='everybody': S3 has authenticated-read, aws-exec-read"):
+        Place("s3://pictures", {"anon": True}, acl="everybody").open()
+
+
 def test_without_an_acl_and_by_default_on_s3(s3: S3) -> None:
     async def work() -> None:
         store = Place("s3://pictures/", s3.storage).open()
@@ -253,10 +260,10 @@ def gcs() -> Iterator[Gcs]:
 
 @pytest.mark.parametrize("acl", ["public-read", "publicRead"])
 def test_acl_and_header_fields_on_gcs(gcs: Gcs, acl: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gcsfs  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
+    import gcsfs.core  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 
     asked: list[str | None] = []
-    kind: Any = gcsfs.GCSFileSystem
+    kind: Any = gcsfs.core.GCSFileSystem
     real: Any = kind._request
 
     async def request(self: Any, method: str, path: str, *args: Any, **options: Any) -> Any:
@@ -293,6 +300,14 @@ def test_a_bucket_that_is_missing_on_gcs(gcs: Gcs) -> None:
 def test_wrong_credentials_on_gcs(gcs: Gcs, tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="store gs://pictures"):
         Place("gs://pictures", {**gcs.storage, "token": str(tmp_path / "nosuch.json")}).open()
+
+
+def test_credentials_that_the_server_of_gcs_refuses() -> None:
+    told = json.dumps({"error": {"code": 401, "message": "Invalid Credentials", "errors": []}})
+    with serve({"*": Answer(told, status=401, headers={"Content-Type": "application/json"})}) as server:
+        with pytest.raises(SinkError, match="store gs://pictures: cannot be written: Invalid Credentials, 401"):
+            Place("gs://pictures", {"token": "anon", "endpoint_url": server.url}).open()
+        assert server.served == 1, "it is not asked again and again"
 
 
 class _Hasty:
@@ -349,6 +364,30 @@ def test_a_server_that_dies_on_ftp(tmp_path: Path) -> None:
 
         asyncio.run(work())
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "size", "modified"), [(["MDTM"], 1, False), (["SIZE"], 0, True), (["MDTM", "SIZE"], None, None)]
+)
+def test_a_server_that_does_not_know_a_command(
+    tmp_path: Path, lacks: list[str], size: int | None, modified: bool | None
+) -> None:
+    with ftp_server(tmp_path) as server:
+        known = server.handler.proto_cmds
+        server.handler.proto_cmds = {name: how for name, how in known.items() if name not in lacks}
+
+        async def work() -> None:
+            store = Place(server.url).open()
+            await store.put("a", b"x")
+            found = await store.stat("a", "md5")
+            if size is None:
+                assert found is None, "there is no telling"
+            else:
+                assert found is not None
+                assert (found.size, found.modified > 0) == (size, modified), "as old as can be: it is fetched anew"
+            await store.close()
+
+        asyncio.run(work())
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_anew(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import reactivex
@@ -14,6 +14,7 @@ from reactivex.subject import Subject
 from streamcrawl import Again, Failed, Request, Response
 from streamcrawl.core import RUN, Layer, Outcome, Run
 from streamcrawl.errors import ConnectError, FlowError, InvalidURL
+from streamcrawl.events import Notice
 from streamcrawl.streams.fetching import fetching
 from streamcrawl.streams.layer import Hooks, layer, stack
 from streamcrawl.streams.local import LocalRun, alone, by_itself, running
@@ -200,6 +201,35 @@ async def test_fetch_is_closed_once_after_the_last_outcome() -> None:
     run = await Alone(fetch=fetch, source=starts("1", "2")).end()
     await asyncio.sleep(0)
     assert (len(run.out), fetch.closed) == (2, 1)
+
+
+@virtual
+async def test_a_closer_that_raises_is_told_and_the_others_are_called() -> None:
+    closed: list[str] = []
+    told: list[Notice] = []
+
+    def closing(name: str, error: Exception | None = None) -> Layer:
+        def make(run: Run) -> Hooks:
+            async def close() -> None:
+                closed.append(name)
+                if error is not None:
+                    raise error
+
+            run.closing(close)
+            cast(LocalRun, run).events.on(Notice, told.append)
+            return Hooks()
+
+        return layer(name, make)
+
+    async def outer() -> list[Outcome]:
+        layers = closing("first"), closing("second", OSError("no more")), closing("third")
+        run = await Alone(*layers, fetch=FakeFetch({}), source=starts("x")).end()
+        await asyncio.sleep(0)
+        return run.out
+
+    assert len(await outer()) == 1
+    assert sorted(closed) == ["first", "second", "third"]
+    assert {(notice.text, notice.level) for notice in told} == {("while closing: no more", "warning")}
 
 
 @virtual

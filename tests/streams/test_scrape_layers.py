@@ -6,19 +6,22 @@ The order of things is that of Scrapy's spider middlewares: layers are given the
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import reactivex
 from reactivex import Observable
+from reactivex import operators as rx
 
 from streamcrawl import Crawl, Drop, Dropped, Failed, Request, Response, fetch
 from streamcrawl import operators as ops
 from streamcrawl.core import Done, ScrapeInput, ScrapeLayer, Scraper
 from streamcrawl.crawl.summary import Summary
 from streamcrawl.errors import ConnectError, FlowError, HttpError, OperatorError
-from streamcrawl.events import CallbackFailed, RequestFailed
+from streamcrawl.events import CallbackFailed, Notice, RequestFailed
 from streamcrawl.streams.scrape_layer import InvalidOutput, ScrapeHooks, scrape_layer
 from streamcrawl.streams.starting import start_through
 from streamcrawl.testing import Chunks, FakeFetch, run_virtual, virtual
@@ -703,6 +706,77 @@ async def test_a_body_that_was_refused_or_not_read_is_closed() -> None:
         crawl = Crawl(Request(URL, stream=True)).pipe(ops.download(*BARE, fetch=answer), ops.scrape(two, *layers))
         await crawl.collect()
         assert chunks.closed
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_callbacks_that_wait_for_the_sinks_are_closed_when_the_run_is_stopped(fails: bool) -> None:
+    opened: list[str] = []
+    told: list[Notice] = []
+
+    def endless(page: Response) -> Iterator[Any]:
+        opened.append(page.url)
+        try:
+            while True:
+                yield {"n": 1}
+        finally:
+            opened.remove(page.url)
+            if fails:
+                raise KeyError("clean-up")
+
+    async def slow(item: Any) -> Any:
+        await asyncio.sleep(60)
+        return item
+
+    crawl = Crawl([f"{URL}{n}" for n in range(3)]).pipe(
+        ops.download(*BARE, fetch=FakeFetch({f"/{n}": "" for n in range(3)})),
+        ops.scrape(endless),
+        ops.map_async(slow, 2),
+    )
+
+    async def main() -> list[str]:
+        run = crawl.start()
+        run.events.on(Notice, told.append)
+        asyncio.get_running_loop().call_later(5.0, lambda: run.stop(now=True))
+        await run
+        return list(opened)  # at once, not when the garbage is collected
+
+    gc.disable()
+    try:
+        assert run_virtual(main) == []
+    finally:
+        gc.enable()
+    assert len(told) == int(fails)
+    assert all("raised KeyError: 'clean-up'" in notice.text for notice in told)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_endless_callback_ends_with_a_pipe_that_has_had_enough(whole: bool) -> None:
+    """With no crawl around: who has enough can say so only when the callback has let the loop have a turn."""
+    ends: list[str] = []
+
+    def endless(page: Response) -> Iterator[Any]:
+        try:
+            while True:
+                yield {"n": 1}
+        finally:
+            ends.append(page.url)
+
+    async def output(outputs: AsyncIterator[Any], page: ScrapeInput) -> AsyncIterator[Any]:
+        async for each in outputs:
+            yield each
+
+    layers = (hooked("layer", output=output),) if whole else ()
+
+    async def main() -> list[Any]:
+        pipe: Observable[Any] = reactivex.of(Request(URL)).pipe(
+            ops.download(*BARE, fetch=FakeFetch({"/": ""})), ops.scrape(endless, *layers), rx.take(3), rx.to_list()
+        )
+        found: list[Any] = await pipe
+        await asyncio.sleep(1)
+        return found
+
+    assert run_virtual(main) == [{"n": 1}] * 3
+    assert ends == [URL]
 
 
 def test_a_cancelled_run_unwinds_its_generators() -> None:

@@ -311,6 +311,32 @@ async def test_a_callback_waits_while_a_queue_is_full_and_is_closed_when_there_i
     assert scraped.error is None
 
 
+def cannot_be_closed(response: Response) -> Iterator[Any]:
+    try:
+        while True:
+            yield {"n": 1}
+    finally:
+        raise KeyError("clean-up")
+
+
+async def cannot_be_closed_later(response: Response) -> AsyncIterator[Any]:
+    try:
+        while True:
+            yield {"n": 1}
+    finally:
+        raise KeyError("clean-up")
+
+
+@pytest.mark.parametrize("callback", [cannot_be_closed, cannot_be_closed_later])
+@virtual
+async def test_what_a_callback_raises_when_it_is_closed_is_its_own_failure(callback: Any) -> None:
+    scraped = Scraped(callback, watch=lambda output: setattr(scraped.run, "enough", True))
+    await scraped.send(page()).end()
+    assert scraped.items == [{"n": 1}]
+    assert "raised KeyError: 'clean-up'" in str(scraped.error)
+    assert scraped.completed
+
+
 @virtual
 async def test_pages_that_waited_go_on_in_their_order() -> None:
     def two(response: Response) -> Iterator[Any]:

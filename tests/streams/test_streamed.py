@@ -10,7 +10,7 @@ import pytest
 import reactivex
 from reactivex import operators as rx
 
-from streamcrawl import Crawl, Failed, Request, Response, Run, Summary, fetch
+from streamcrawl import Crawl, Failed, Request, Response, Run, Summary, core, fetch
 from streamcrawl import operators as ops
 from streamcrawl.core import Outcome
 from streamcrawl.errors import HttpError, TruncatedBody
@@ -283,6 +283,37 @@ def test_layers_see_a_streamed_response_and_may_wrap_its_body() -> None:
 
     _, out, _ = crawl(Site(), first, layers=(wrapping,))
     assert out == [{"first": b"X"}] * COUNT
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_layer_that_answers_with_a_stream_of_its_own_gives_the_place_back(asks: bool, reads: bool) -> None:
+    fetch_ = FakeFetch({"/sum": Response("http://b.test/sum", stream=Chunks(BODY))})
+
+    def make(run: core.Run) -> Hooks:
+        async def down(request: Request) -> Outcome | Request:
+            if request.url.endswith("/sum"):
+                return request
+            if asks:  # its body is read by nobody
+                await run.fetch(Request("http://b.test/sum", stream=True), request)
+            return Response(request.url, request=request, stream=Chunks(BODY))
+
+        return Hooks(down=down)
+
+    async def size(response: Response) -> dict[str, int]:
+        return {"size": len(await response.read()) if reads else 0}
+
+    async def main() -> None:
+        out: list[Any] = []
+        starts = [Request(url, stream=True) for url in URLS]
+        flow = Crawl(starts, concurrency=1).pipe(ops.download(layer("kept", make), fetch=fetch_), ops.scrape(size))
+        run = flow.start(on_item=out.append)
+        await run
+        settled(run)
+        assert out == [{"size": len(BODY) if reads else 0}] * COUNT
+        assert len(fetch_.urls) == (COUNT if asks else 0)
+
+    run_virtual(main(), limit=3600.0)
 
 
 @pytest.mark.parametrize("how", ["read", "close"])

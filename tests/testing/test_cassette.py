@@ -19,6 +19,7 @@ from streamcrawl import Crawl, Failed, Headers, Request, Response, errors
 from streamcrawl import operators as ops
 from streamcrawl.core import Fetch, Outcome
 from streamcrawl.errors import ConnectError, FetchError, ProtocolError, ProxyError, TruncatedBody
+from streamcrawl.events import Notice
 from streamcrawl.testing import Chunks, FakeFetch, Web, page, run_virtual
 from streamcrawl.testing.cassette import Recording, Replaying, recording, replaying, with_fetch
 from streamcrawl.testing.cassette_file import (
@@ -581,6 +582,37 @@ def test_a_run_without_any_exchange_spoils_nothing(path: Path) -> None:
     record(path, echoing)
     assert bodies(exchange(replaying(path), HOME)) == ["old"]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_run_that_was_cut_short_leaves_the_old_one(path: Path) -> None:
+    record(path, {"/": "old"}, HOME)
+    told: list[str] = []
+    web = Web(pages=50, seed=1)
+
+    async def main() -> None:
+        crawl = Crawl(web.start, scope="any", concurrency=1).pipe(
+            ops.download(Spy().layer, fetch=recording(path, fetch=web.fetch(latency=1.0))),
+            ops.scrape(Response.follow_all),
+        )
+        run = crawl.start()
+        run.events.on(Notice, lambda notice: told.append(notice.text))
+        asyncio.get_running_loop().call_later(5.5, lambda: run.stop(now=True))
+        await run
+
+    run_virtual(main)
+    assert bodies(exchange(replaying(path), HOME)) == ["old"]
+    assert len(scan(part_of(path)).exchanges) == 5
+    assert told == [f"{path} stays as it was: the run was cut short, and what it recorded is in {part_of(path)}"]
+
+
+def test_two_runs_do_not_write_one_cassette(path: Path) -> None:
+    record(path, {"/": "old"}, HOME)
+    first = Writer.new(path, Rules(), 0.0)
+    with pytest.raises(CassetteError, match="another run is recording it"):
+        Writer.new(path, Rules(), 0.0)
+    first.write(KeptRequest("GET", HOME), KeptResponse(200), b"new")
+    first.close()
+    assert bodies(exchange(replaying(path), HOME)) == ["new"]
 
 
 def test_folders_are_made(tmp_path: Path) -> None:

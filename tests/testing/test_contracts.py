@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from streamcrawl import Crawl, Headers, Request, Response, fetch
 from streamcrawl import operators as ops
 from streamcrawl.errors import ConnectError, FlowError
+from streamcrawl.mistakes import shown_path
 from streamcrawl.spiders import Spider
 from streamcrawl.testing import FakeFetch, page, run_virtual
 from streamcrawl.testing.cassette import recording, replaying
@@ -273,9 +275,25 @@ def raises(response: Response) -> Iterator[Any]:
     raise KeyError("price")
 
 
+def raises_a_value_error(response: Response) -> None:
+    raise ValueError("no price")
+
+
+async def is_cancelled(response: Response) -> None:
+    raise asyncio.CancelledError
+
+
+def never_ends(response: Response) -> Iterator[Any]:
+    while True:
+        yield {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("parse", "why"),
     [
+        (raises_a_value_error, "the callback raised ValueError: no price ("),
+        (is_cancelled, "what it awaited was cancelled"),
+        (never_ends, "the callback gave more than 100000 outputs"),
         (raises, "the callback raised KeyError: 'price' ({file}:"),
         (gives_number, "the callback gave 3, which is neither an item nor a Request"),
         (gives_text, "the callback gave 'text', which is neither an item nor a Request"),
@@ -285,7 +303,7 @@ def raises(response: Response) -> Iterator[Any]:
 def test_a_callback_that_fails(parse: Any, why: str) -> None:
     first, second = check(callback(f"@url {HOME}\n@returns items 0", parse))
     assert first.verdict == "failed"
-    assert first.reason.startswith(why.format(file=__file__))
+    assert first.reason.startswith(why.format(file=shown_path(__file__)))
     assert second.verdict == "not run"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -49,9 +50,12 @@ def tested(tmp_path: Path) -> Run:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "conftest.py").write_text('pytest_plugins = ["streamcrawl.testing.pytest_plugin"]\n')
         command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "--strict-markers")
+        # No plugin but this one: most take long to import.
+        alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return subprocess.run(
             (*command, "--rootdir", str(tmp_path), *options, str(tmp_path / "test_shop.py")),
             cwd=tmp_path,
+            env=alone,
             capture_output=True,
             text=True,
             timeout=100,

@@ -128,6 +128,25 @@ def test_a_redirect_to_a_host_of_no_proxy_takes_the_credentials_along(serve: Any
     asyncio.run(main())
 
 
+def test_own_credentials_for_a_named_proxy_on_a_hop_go_to_that_proxy_alone(serve: Any) -> None:
+    async def main() -> None:
+        async with serve(PAGE) as site, serve(PAGE) as other, proxying() as named, proxying() as usual:
+            named.credentials = "Bearer mine"
+            named.names |= {"shop.example": site.port, "other.example": other.port}
+            site.answer = to("http://other.example/")
+            start = Request(
+                "http://shop.example/", proxy=named.url(), headers=Headers({"Proxy-Authorization": "Bearer mine"})
+            )
+            outcome = await brought(redirect(), proxy(usual.url("u:p")), wire=Wire(), to=start)
+            assert isinstance(outcome, Response)
+            assert (outcome.url, outcome.status) == ("http://other.example/", 200)
+            assert told(named) == [("GET", ["Bearer mine"])] * 2
+            assert told(usual) == []
+            assert proxy_fields(site) == proxy_fields(other) == []
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_credentials_of_one_proxy_at_another(
     serve: Any, server_tls: ssl.SSLContext, trusting: ssl.SSLContext, secure: bool

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from streamcrawl.cli.exits import one_line
-from streamcrawl.cli.lines import LOG
-from streamcrawl.core import Request
+from streamcrawl.core import Failed, Request
 from streamcrawl.crawl.run import Run
+from streamcrawl.errors import CallbackError, OperatorError
 from streamcrawl.events import (
     CallbackFailed,
     Event,
@@ -25,6 +24,11 @@ from streamcrawl.events import (
     SentAgain,
     Stalled,
 )
+from streamcrawl.mistakes import one_line, place_of
+from streamcrawl.transport.body import shown
+from streamcrawl.urls import masked
+
+LOG = logging.getLogger("streamcrawl")
 
 MANY = 20
 """Lines of one kind, after which they are only counted."""
@@ -34,8 +38,20 @@ Words: TypeAlias = Callable[[Any], str]
 
 def _about(request: Request, error: BaseException) -> str:
     text = one_line(error)
-    named = text.startswith(f"{request.url}:") or f" {request.url} " in f"{text} "
-    return text if named else f"{request.url}: {text}"
+    urls = (masked(request.url), shown(str(request.url)))
+    named = any(text.startswith(f"{url}:") or f" {url} " in f"{text} " for url in urls)
+    return text if named else f"{urls[0]}: {text}"
+
+
+def _with_place(text: str, error: BaseException) -> str:
+    """The text, with the user's file and line if it does not say one."""
+    where = place_of(error.error if isinstance(error, OperatorError) else error)
+    return text if not where or isinstance(error, CallbackError) else f"{text} ({where})"
+
+
+def _failed(failed: Failed) -> str:
+    text = _about(failed.request, failed.error)
+    return _with_place(text, failed.error) if isinstance(failed.error, OperatorError) else text
 
 
 def _brief(item: object) -> str:
@@ -44,10 +60,16 @@ def _brief(item: object) -> str:
 
 
 TOLD: dict[type[Event], tuple[int, Words]] = {
-    RequestFailed: (logging.WARNING, lambda event: f"failed: {_about(event.failed.request, event.failed.error)}"),
-    CallbackFailed: (logging.ERROR, lambda event: _about(event.request, event.error)),
-    ItemFailed: (logging.ERROR, lambda event: f"item failed: {one_line(event.error)}: {_brief(event.item)}"),
-    OperatorFailed: (logging.ERROR, lambda event: f"operator {event.operator} failed: {one_line(event.error)}"),
+    RequestFailed: (logging.WARNING, lambda event: f"failed: {_failed(event.failed)}"),
+    CallbackFailed: (logging.ERROR, lambda event: _with_place(_about(event.request, event.error), event.error)),
+    ItemFailed: (
+        logging.ERROR,
+        lambda event: f"{_with_place(f'item failed: {one_line(event.error)}', event.error)}: {_brief(event.item)}",
+    ),
+    OperatorFailed: (
+        logging.ERROR,
+        lambda event: _with_place(f"operator {event.operator} failed: {one_line(event.error)}", event.error),
+    ),
     Stalled: (
         logging.WARNING,
         lambda event: f"nothing has moved for {event.seconds:.0f} s: {'; '.join(event.holders)}",

@@ -1,0 +1,253 @@
+"""Mistakes in the user's own code: where they were made, and what was meant."""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from streamcrawl import response
+from streamcrawl.core import Request, RequestOptions
+from streamcrawl.errors import StreamcrawlError
+
+_HERE = Path(__file__).parent
+_OURS = tuple({f"{folder}{os.sep}" for folder in (_HERE, _HERE.resolve(), (_HERE / "operators").resolve())})
+_PYTHON = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")})
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_TYPED = ("<stdin>", "<console>", "<code>", "<ipython")
+"""How the names of files begin that somebody has typed at a prompt."""
+
+_CREDENTIALS = re.compile(r"(\w://)[^\s/?#@'\"<>]*@")
+_RESPONSE = response.__file__
+_UNEXPECTED = re.compile(r"^Unexpected keyword argument '(\w+)'$")
+
+
+def said(error: BaseException) -> str:
+    """The error in one line: its type, its text, what was meant if that is plain, and the user's file and line."""
+    text = _meant(error) or " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    where = place_of(error)
+    return f"{what} ({where})" if where else what
+
+
+def place_of(error: BaseException) -> str:
+    """Such as "shop.py:12, in parse": the deepest line of the user's own code that led to the error.
+
+    Own is what is neither Python's nor installed. If there is none, it is the line of installed code that was called
+    first: a project may be installed as well. "" if there is none of that either.
+    """
+    if isinstance(error, SyntaxError) and error.filename is not None and error.lineno is not None:
+        return f"{shown_path(error.filename)}:{error.lineno}"
+    own = installed = deepest = ""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        deepest = whose = _whose(trace.tb_frame.f_code.co_filename)
+        if whose == "own":
+            own = _place(trace)
+        elif whose == "installed" and not installed:
+            installed = _place(trace)
+        trace = trace.tb_next
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if deepest != "own" and before is not None and _below(before):
+        return place_of(before)  # a library called code of the user's, and wrapped what that raised
+    return own or installed
+
+
+def paused_at(outputs: Any) -> str:
+    """Where in the user's own code a generator stands that has just given something; "" if it is no generator."""
+    found = ""
+    while outputs is not None:
+        frame: FrameType | None = getattr(outputs, "gi_frame", None) or getattr(outputs, "ag_frame", None)
+        if frame is not None and _whose(frame.f_code.co_filename) == "own":
+            found = f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}, in {frame.f_code.co_name}"
+        outputs = getattr(outputs, "gi_yieldfrom", None)
+    return found
+
+
+def _below(error: BaseException) -> bool:
+    """Whether own code led to the error, or to what led to it, from where it was caught."""
+    trace = error.__traceback__
+    while trace is not None:
+        if _whose(trace.tb_frame.f_code.co_filename) == "own":
+            return True
+        trace = trace.tb_next
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return before is not None and _below(before)
+
+
+def _place(trace: TracebackType) -> str:
+    code = trace.tb_frame.f_code
+    name = "" if code.co_name == "<module>" else f", in {code.co_name}"
+    return f"{shown_path(code.co_filename)}:{trace.tb_lineno}{name}"
+
+
+@lru_cache(maxsize=4096)
+def _whose(filename: str) -> str:
+    if not filename.endswith(".py"):  # made by exec, or compiled by Cython, unless somebody has typed it
+        return "own" if filename.startswith(_TYPED) else "python"
+    if filename.startswith(_OURS):
+        return "ours"
+    if any(folder in filename for folder in _INSTALLED):
+        return "installed"
+    return "python" if filename.startswith(_PYTHON) else "own"
+
+
+def shown_path(filename: str) -> str:
+    """The path as people know it: from the present folder on, if it lies there."""
+    try:
+        return str(Path(filename).resolve().relative_to(Path.cwd().resolve()))
+    except (OSError, ValueError):
+        return filename
+
+
+def discreet(text: str) -> str:
+    """The text with stars in place of the credentials in its URLs."""
+    return _CREDENTIALS.sub(r"\1***@", text) if "@" in text else text
+
+
+def one_line(error: BaseException) -> str:
+    """The error in one line: the project's own speak for themselves, others with their type."""
+    text = discreet(" ".join(str(error).split()))
+    if isinstance(error, StreamcrawlError):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shortened(value: object, most: int = 200) -> str:
+    """Its repr on one line, of so many characters at most."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def nearest(name: str, known: Iterable[str], alike: float = 0.7) -> str:
+    """The known name that is most like this one; "" if none is. `alike`: 1 is the same, 0 has nothing in common."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), 1, alike)
+    return found[0] if found else ""
+
+
+ELSEWHERE = {
+    "data": "streamcrawl.requests.formdata_request(…), or json_request(…)",
+    "delay": "Crawl(delay=…), or ops.throttle(…)",
+    "download_timeout": "timeout=…",
+    "flags": "meta",
+    "formdata": "streamcrawl.requests.formdata_request(…)",
+    "handle_httpstatus_list": "statuses=…",
+    "json": "streamcrawl.requests.json_request(…)",
+    "params": 'streamcrawl.requests.formdata_request(…, method="GET")',
+}
+"""What other libraries take by these names, and what it is called here."""
+
+
+READ = {
+    "cookiejar": "response.request.cookiejar",
+    "depth": "response.request.depth",
+    "download_latency": "response.latency",
+    "download_slot": "response.request.slot",
+    "download_timeout": "response.request.timeout",
+    "is_start_request": "response.request.start",
+    "proxy": "response.request.proxy",
+    "redirect_reasons": "response.request.via_reasons",
+    "redirect_times": "response.request.via",
+    "redirect_urls": "response.request.via",
+    "retry_times": "response.request.attempt",
+}
+"""What Scrapy puts into `meta`, and what has it here."""
+
+
+MODULES = {
+    "crawler": "streamcrawl: Crawl.of(MySpider).run()",
+    "exceptions": "streamcrawl: Drop takes the place of DropItem and IgnoreRequest",
+    "extensions": "run.events, which an extension is a subscriber of",
+    "http": "streamcrawl: Request, Response; and streamcrawl.requests: form_request, json_request",
+    "item": "streamcrawl: Item, Field",
+    "pipelines": "streamcrawl.operators: files, images, pipeline",
+    "selector": "streamcrawl: Selector",
+    "settings": "streamcrawl.spiders.settings",
+    "signals": "streamcrawl.events",
+}
+"""Modules of Scrapy, and where their names are here."""
+
+NAMES = {
+    "CloseSpider": "self.crawler.run.end(reason)",
+    "DropItem": "streamcrawl.Drop",
+    "FormRequest": "streamcrawl.requests.form_request(page, …) or formdata_request(url, …)",
+    "HtmlResponse": "streamcrawl.Response",
+    "IgnoreRequest": "streamcrawl.Drop",
+    "JsonRequest": "streamcrawl.requests.json_request(…)",
+    "TextResponse": "streamcrawl.Response",
+    "XmlRpcRequest": "streamcrawl.requests.xmlrpc_request(…)",
+    "XmlResponse": "streamcrawl.Response",
+    "signals": "streamcrawl.events",
+}
+"""Names of Scrapy, and what there is here."""
+
+
+def _not_there(error: ImportError) -> str:
+    """For an import of what has another name here; "" for any other import."""
+    module = error.name or ""
+    if module == "scrapy" or module.startswith("scrapy."):
+        return f"No module named {module!r}; the page 'from-scrapy' of the docs says what takes its place"
+    place, _, name = module.rpartition(".")
+    if isinstance(error, ModuleNotFoundError):
+        known = MODULES.get(name, "") if place == "streamcrawl" else ""
+        return f"there is no module {module}; look in {known}" if known else ""
+    found = re.match(r"cannot import name '(\w+)'", str(error))
+    if found is None or module.partition(".")[0] != "streamcrawl":
+        return ""
+    known = NAMES.get(found[1], "")
+    return f"{module} has no {found[1]}; there is {known}" if known else ""
+
+
+def no_field(name: str) -> str:
+    """What is said of a field that a Request does not have."""
+    if name in ELSEWHERE:
+        return f"Request has no field {name!r}: there is {ELSEWHERE[name]}"
+    near = nearest(name, Request.__struct_fields__)
+    return f"Request has no field {name!r}; " + (
+        f"did you mean {near!r}?" if near else f"its fields are url, {', '.join(RequestOptions.__annotations__)}"
+    )
+
+
+def _meant(error: BaseException) -> str:
+    """What is said instead of the error's own text.
+
+    For an unknown argument that a Request was made with: msgspec does not say of what it is none. And for a key of
+    Scrapy's in `meta`.
+    """
+    if isinstance(error, ImportError):
+        return _not_there(error)
+    trace = _deepest(error)
+    if isinstance(error, KeyError) and trace is not None and ".meta[" in _source(trace):
+        key = error.args[0] if error.args else None
+        return f"{key!r}: meta is yours alone; write {READ[key]}" if key in READ else ""
+    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
+    if found is None or trace is None:
+        return ""
+    follows = trace.tb_frame.f_code.co_filename == _RESPONSE
+    return no_field(found[1]) if follows or "Request(" in _source(trace) else ""
+
+
+def _deepest(error: BaseException) -> TracebackType | None:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
+
+
+def _source(trace: TracebackType) -> str:
+    """The source of the expression that was at work."""
+    import linecache
+
+    code = trace.tb_frame.f_code
+    places = list(code.co_positions())
+    first, last, _, _ = places[trace.tb_lasti // 2] if trace.tb_lasti // 2 < len(places) else (None,) * 4
+    if first is None or last is None:
+        return ""
+    return "".join(linecache.getline(code.co_filename, line) for line in range(first, last + 1))
