@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from streamcrawl.encoding import decode
 from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.headers import NO_HEADERS, Headers
-from streamcrawl.hrefs import LARGE, NAMESPACES, all_hrefs, chosen, css_hrefs, css_path, xpath_hrefs
+from streamcrawl.hrefs import NAMESPACES, all_hrefs, chosen, css_hrefs, css_path, is_large, xpath_hrefs
 from streamcrawl.referrer import declared_policies
 from streamcrawl.urls import Base, Within, encoded_query, masked, scheme_of, within_test, without_fragment
 
@@ -211,7 +211,7 @@ class Response:
 
     def css(self, query: str) -> SelectorList[Selector]:
         """Select by CSS, with parsel's `::text` and `::attr(name)`."""
-        if len(self.text) > LARGE and self.selector.type == "html":
+        if is_large(len(self.text), query) and self.selector.type == "html":
             return self.selector.xpath(css_path(query, large=True), namespaces=NAMESPACES)
         return self.selector.css(query)
 
@@ -340,7 +340,7 @@ class Response:
         if sum(way is not None for way in (targets, css, xpath)) > 1:
             raise ValueError("follow_all() takes one of: targets, css, xpath")
         if css is not None:
-            return css_hrefs(self.selector.root, css, large=len(self.text) > LARGE)
+            return css_hrefs(self.selector.root, css, large=is_large(len(self.text), css))
         if xpath is not None:
             return xpath_hrefs(self.selector.root, xpath)
         if targets is None:
