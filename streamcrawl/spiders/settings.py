@@ -133,8 +133,8 @@ SWITCHES = {"CRAWLSPIDER_FOLLOW_LINKS": True, "RANDOMIZE_DOWNLOAD_DELAY": True}
 
 ELSEWHERE = {
     "ADDONS": "a function that takes a Crawl and gives one",
-    "AJAXCRAWL_ENABLED": "ops.ajax_crawl()",
-    "AUTOTHROTTLE_ENABLED": "ops.throttle(auto=AutoThrottle())",
+    "AJAXCRAWL_ENABLED": "ops.default_layers(ajax_crawl=ops.ajax_crawl())",
+    "AUTOTHROTTLE_ENABLED": "ops.default_layers(throttle=ops.throttle(auto=AutoThrottle()))",
     "AUTOTHROTTLE_MAX_DELAY": "AutoThrottle(ceiling=…)",
     "AUTOTHROTTLE_START_DELAY": "AutoThrottle(start=…)",
     "AUTOTHROTTLE_TARGET_CONCURRENCY": "AutoThrottle(target=…)",
@@ -142,13 +142,13 @@ ELSEWHERE = {
     "CLOSESPIDER_TIMEOUT": "run.stop()",
     "COMPRESSION_ENABLED": "Wire(decompress=False)",
     "CONCURRENT_ITEMS": "Crawl(memory=…), or ops.map_async(limit=…)",
-    "COOKIES_DEBUG": "ops.cookies(debug=True)",
+    "COOKIES_DEBUG": "ops.default_layers(cookies=ops.cookies(debug=True))",
     "COOKIES_ENABLED": "ops.default_layers(cookies=None)",
-    "DEFAULT_REQUEST_HEADERS": "ops.default_headers(…)",
+    "DEFAULT_REQUEST_HEADERS": "ops.default_layers(default_headers=ops.default_headers(…))",
     "DEPTH_LIMIT": "ops.depth(limit=…)",
     "DEPTH_PRIORITY": "ops.depth(priority=…)",
     "DEPTH_STATS_VERBOSE": "ops.depth(verbose=True)",
-    "DOWNLOADER_MIDDLEWARES": "ops.download(layer, …)",
+    "DOWNLOADER_MIDDLEWARES": "ops.download(layer, *ops.default_layers())",
     "DOWNLOAD_MAXSIZE": "Wire(max_size=…)",
     "DOWNLOAD_SLOTS": "Crawl(slots=…)",
     "DOWNLOAD_TIMEOUT": "Wire(timeout=…)",
@@ -156,8 +156,8 @@ ELSEWHERE = {
     "EXTENSIONS": "run.events.on(…)",
     "FEEDS": "ops.feed(…), or run -O FILE",
     "FILES_STORE": "ops.files(…)",
-    "HTTPAUTH_USER": "ops.http_auth(…)",
-    "HTTPCACHE_ENABLED": "ops.http_cache(…)",
+    "HTTPAUTH_USER": "ops.default_layers(http_auth=ops.http_auth(…))",
+    "HTTPCACHE_ENABLED": "ops.default_layers(http_cache=ops.http_cache(…))",
     "HTTPERROR_ALLOWED_CODES": "ops.http_error(allow=…)",
     "HTTPERROR_ALLOW_ALL": 'ops.http_error(allow="any")',
     "HTTPPROXY_ENABLED": "ops.default_layers(proxy=None)",
@@ -168,12 +168,12 @@ ELSEWHERE = {
     "MEMUSAGE_LIMIT_MB": "Crawl(memory=…)",
     "METAREFRESH_ENABLED": "ops.default_layers(meta_refresh=None)",
     "REDIRECT_ENABLED": "ops.default_layers(redirect=None)",
-    "REDIRECT_MAX_TIMES": "ops.redirect(times=…)",
+    "REDIRECT_MAX_TIMES": "ops.default_layers(redirect=ops.redirect(times=…))",
     "REFERER_ENABLED": "ops.scrape(…, defaults=False)",
     "REFERRER_POLICY": "ops.referer(…)",
     "RETRY_ENABLED": "ops.default_layers(retry=None)",
-    "RETRY_HTTP_CODES": "ops.retry(statuses=…)",
-    "RETRY_TIMES": "ops.retry(times=…)",
+    "RETRY_HTTP_CODES": "ops.default_layers(retry=ops.retry(statuses=…))",
+    "RETRY_TIMES": "ops.default_layers(retry=ops.retry(times=…))",
     "ROBOTSTXT_OBEY": "ops.default_layers(robots_txt=None)",
     "SPIDER_MIDDLEWARES": "ops.scrape(parse, layer, …)",
     "URLLENGTH_LIMIT": "ops.url_length(limit=…)",
@@ -211,7 +211,7 @@ AS_HERE = dict.fromkeys(_OFF, False) | dict.fromkeys((*_ON, *_ON_TOO), True)
 ATTRIBUTES = {
     "download_delay": "Crawl(delay=…), or the setting DOWNLOAD_DELAY",
     "download_timeout": "Wire(timeout=…)",
-    "http_user": "ops.http_auth(…)",
+    "http_user": "ops.default_layers(http_auth=ops.http_auth(…))",
     "max_concurrent_requests": "Crawl(per_host=…)",
     "user_agent": "Wire(user_agent=…)",
 }
@@ -252,12 +252,18 @@ def switch(settings: Mapping[str, Any], name: str, spider: str) -> bool:
         raise FlowError(f"{spider}: the setting {name} is {value!r}; it must be True or False") from None
 
 
+def _whole_of(call: str) -> str:
+    """Where a call belongs, if it is about the layers."""
+    about_layers = call.startswith("ops.default_layers(")
+    return f"Crawl.of(…).replace(download=ops.download(*{call}))" if about_layers else call
+
+
 def unread(settings: Mapping[str, Any], attributes: Iterable[str], spider: str) -> Iterator[tuple[str, str]]:
     """What is to be told of settings and attributes that do nothing to the crawl: (level, text)."""
     own: list[str] = []
     for name in attributes:
         if name in ATTRIBUTES:
-            yield "warning", f"{spider}: the attribute {name} does nothing here, write {ATTRIBUTES[name]}"
+            yield "warning", f"{spider}: the attribute {name} does nothing here, write {_whole_of(ATTRIBUTES[name])}"
     for name in sorted(map(str, settings)):
         if name in OPTIONS or name in SWITCHES or name in _NEUTRAL:
             continue
@@ -266,7 +272,7 @@ def unread(settings: Mapping[str, Any], attributes: Iterable[str], spider: str) 
         if name in AS_HERE and str(settings[name]).strip().lower() in (("0", "false"), ("1", "true"))[AS_HERE[name]]:
             continue
         if known:
-            write = f"write {ELSEWHERE[name]}" if name in ELSEWHERE else "see docs/scrapy-settings.md"
+            write = f"write {_whole_of(ELSEWHERE[name])}" if name in ELSEWHERE else "see docs/scrapy-settings.md"
             yield "warning", f"{spider}: the setting {name} does nothing here, {write}"
         elif near:
             yield "warning", f"{spider}: there is no setting {name}; did you mean {near}?"
