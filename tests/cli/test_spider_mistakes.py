@@ -124,8 +124,8 @@ AT_THE_BEGINNING = {
     "setting from elsewhere": (
         "    custom_settings = {'ROBOTSTXT_OBEY': False}",
         0,
-        "warning 'mine': the setting ROBOTSTXT_OBEY does nothing here, write "
-        "Crawl.of(…).replace(download=ops.download(*ops.default_layers(robots_txt=None)))",
+        "the setting ROBOTSTXT_OBEY does nothing here, write "
+        + "Crawl.of(…).replace(download=ops.download(*ops.default_layers(robots_txt=None)))",
     ),
     "attribute from elsewhere": (
         "    user_agent = 'me'",
