@@ -124,8 +124,7 @@ AT_THE_BEGINNING = {
     "setting from elsewhere": (
         "    custom_settings = {'ROBOTSTXT_OBEY': False}",
         0,
-        "the setting ROBOTSTXT_OBEY does nothing here, write "
-        + "Crawl.of(…).replace(download=ops.download(*ops.default_layers(robots_txt=None)))",
+        "ROBOTSTXT_OBEY does nothing here, write Crawl.of(…).replace(download=ops.download(*ops.default_layers(robots_t",
     ),
     "attribute from elsewhere": (
         "    user_agent = 'me'",
