@@ -124,7 +124,7 @@ AT_THE_BEGINNING = {
     "setting from elsewhere": (
         "    custom_settings = {'ROBOTSTXT_OBEY': False}",
         0,
-        "ROBOTSTXT_OBEY does nothing here, write Crawl.of(…).replace(download=ops.download(*ops.default_layers(robots_t",
+        "ROBOTSTXT_OBEY does nothing here, write Crawl.of(…).replace(download=ops.download(*ops.default_layers(robots_",
     ),
     "attribute from elsewhere": (
         "    user_agent = 'me'",
