@@ -122,6 +122,7 @@ class Summary(msgspec.Struct, frozen=True):
             "error in operators": self.stats.get("operator_errors", 0),
             "item failed": self.stats.get("items_failed", 0),
             "item dropped": self.stats.get("items_dropped", 0),
+            "file failed": self.stats.get("file_status_count/failed", 0),
         }
         if any(trouble.values()):
             lines.append("  trouble: " + ", ".join(_many(count, what) for what, count in trouble.items() if count))

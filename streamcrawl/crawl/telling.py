@@ -24,6 +24,7 @@ from streamcrawl.events import (
     SentAgain,
     Stalled,
 )
+from streamcrawl.media.events import MediaFailed
 from streamcrawl.mistakes import one_line, place_of
 from streamcrawl.transport.body import shown
 from streamcrawl.urls import masked
@@ -81,6 +82,7 @@ TOLD: dict[type[Event], tuple[int, Words]] = {
             "if that does not matter, say ops.at_most_once(...)"
         ),
     ),
+    MediaFailed: (logging.WARNING, lambda event: f"file failed: {masked(event.request.url)}: {event.error}"),
     ItemDropped: (logging.DEBUG, lambda event: f"item dropped: {event.reason}: {_brief(event.item)}"),
     RequestDropped: (logging.DEBUG, lambda event: f"dropped: {event.dropped.request.url}: {event.dropped.reason}"),
     Responded: (logging.DEBUG, lambda event: f"{event.response.status} {event.response.url}"),
@@ -106,7 +108,8 @@ def tell(run: Run) -> None:
 
     def listen(kind: type[Event], level: int, words: Words) -> None:
         def on_event(event: Event) -> None:
-            say(kind, level, words(event), getattr(event, "error", None))
+            error: object = getattr(event, "error", None)
+            say(kind, level, words(event), error if isinstance(error, BaseException) else None)
 
         run.events.on(kind, on_event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,6 +104,17 @@ def test_a_run_that_nobody_listens_to_logs_what_goes_wrong(caplog: pytest.LogCap
     caplog.clear()
     Crawl("http://a.test/").pipe(*pipe).run(lambda run: None)
     assert not caplog.records
+
+
+def test_a_file_that_failed_is_told(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    def with_files(page: Any) -> Any:
+        return {"file_urls": ["/relative.png"]}
+
+    pipe = (ops.download(fetch=fetch), ops.scrape(with_files), ops.files(str(tmp_path)))
+    summary = Crawl("http://a.test/").pipe(*pipe).run()
+    assert [record.getMessage().partition(": ")[0] for record in caplog.records] == ["file failed"]
+    assert "/relative.png" in caplog.text
+    assert "trouble: 1 file failed" in str(summary)
 
 
 def _any(value: object) -> Any:
