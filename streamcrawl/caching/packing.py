@@ -1,24 +1,30 @@
-"""How an entry lies in a store: a head with a checksum over everything, and the body, compressed where that pays."""
+"""How an entry lies in a store: a head with a checksum over everything, and the body, compressed where that pays.
+
+A compressed body has a checksum of its own within, which is made where it is compressed; the head's covers that.
+"""
 
 from __future__ import annotations
 
 import struct
 import threading
 import zlib
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
+import zstandard
 
 from streamcrawl.caching.entry import CorruptEntry, Entry, Vary, decode_entry, encode_entry
+from streamcrawl.transport.decoding import zstd
 
 Compression: TypeAlias = Literal["zstd", "gzip"] | None
 
-_MAGIC = b"scS\x01"
+_MAGIC = b"scS\x02"
 """What it is, and the version of its form."""
 
 _START = struct.Struct("<4s16s")
-"""Magic number; checksum of all that follows, the body included."""
+"""Magic number; checksum of all that follows, of a compressed body the last bytes."""
 _REST = struct.Struct("<B16sdIQQ")
 """Codec; which variant; when it was put; bytes of head, of body as it lies here, of body as it was."""
 _FIXED = _START.size + _REST.size
@@ -32,6 +38,8 @@ _SAMPLE = 64 * 1024
 """Bytes of a large body that are compressed on trial."""
 _LEAST = 64
 """Bytes of body below which nothing is won."""
+_OWN = 8
+"""Last bytes of a compressed body: CRC-32 and length (RFC 1952 §2.3.1), or 4 of XXH64 at the end (RFC 8878 §3.1)."""
 
 _own = threading.local()
 
@@ -65,17 +73,33 @@ _NO_VARY = bytes(16)
 
 
 def pack(entry: Entry, stored: float, compress: Compression) -> Packed:
-    """The entry as it is to be written. Takes a while for a large body: call it in a thread.
+    """The entry as it is to be written; see `pack_all`."""
+    return pack_all([(entry, stored)], compress)[0]
+
+
+def pack_all(entries: Sequence[tuple[Entry, float]], compress: Compression) -> list[Packed]:
+    """Entries as they are to be written. Takes a while: call it in a thread.
 
     Args:
-        stored: When it is put, in seconds since the epoch.
-        compress: What the body is compressed with, unless it comes with a Content-Encoding or does not shrink.
+        entries: Each with the moment when it is put, in seconds since the epoch.
+        compress: What bodies are compressed with, unless they come with a Content-Encoding or do not shrink.
     """
+    coded = [(_PLAIN, entry.body) for entry, _ in entries]
+    if compress is not None:
+        codec, squeeze = (_ZSTD, _zstd) if compress == "zstd" else (_GZIP, _gzip)
+        worth = [at for at, (entry, _) in enumerate(entries) if _may_shrink(entry, squeeze)]
+        for at, small in zip(worth, squeeze([entries[at][0].body for at in worth]), strict=True):
+            if _pays(len(entries[at][0].body), small):
+                coded[at] = codec, small
+    return [_packed(*each, codec, body) for each, (codec, body) in zip(entries, coded, strict=True)]
+
+
+def _packed(entry: Entry, stored: float, codec: int, body: bytes) -> Packed:
     inner = encode_entry(entry.replace(body=b""))
-    codec, body = _compressed(entry, compress)
     variant = variant_of(entry.vary)
     rest = _REST.pack(codec, variant, stored, len(inner), len(body), len(entry.body))
-    return Packed(variant, stored, b"".join((_START.pack(_MAGIC, _checksum(rest, inner, body)), rest, inner)), body)
+    start = _START.pack(_MAGIC, _checksum(rest, inner, codec, body))
+    return Packed(variant, stored, b"".join((start, rest, inner)), body)
 
 
 def unpack(head: Bytes, body: Bytes) -> Entry:
@@ -89,9 +113,9 @@ def unpack(head: Bytes, body: Bytes) -> Entry:
     if magic != _MAGIC:
         raise CorruptEntry(f"a stored response that begins with {magic!r} and not with {_MAGIC!r}")
     view = memoryview(head)
-    if checksum != _checksum(view[_START.size : _FIXED], view[_FIXED:], body):
-        raise CorruptEntry(f"a stored response of {len(head) + len(body)} bytes does not fit its checksum")
     codec, _, _, _, _, length = _REST.unpack_from(head, _START.size)
+    if checksum != _checksum(view[_START.size : _FIXED], view[_FIXED:], codec, body):
+        raise CorruptEntry(f"a stored response of {len(head) + len(body)} bytes does not fit its checksum")
     entry = decode_entry(bytes(view[_FIXED:]))
     return entry.replace(body=_original(codec, body, length))
 
@@ -117,49 +141,47 @@ def split(data: Bytes) -> tuple[list[Packed], bool]:
     return found, True
 
 
-def _checksum(rest: Bytes, inner: Bytes, body: Bytes) -> bytes:
+def _checksum(rest: Bytes, inner: Bytes, codec: int, body: Bytes) -> bytes:
     checksum = blake2b(rest, digest_size=16)
     checksum.update(inner)
-    checksum.update(body)
+    checksum.update(body if codec == _PLAIN else body[-_OWN:])
     return checksum.digest()
 
 
-def _compressed(entry: Entry, compress: Compression) -> tuple[int, bytes]:
+def _may_shrink(entry: Entry, squeeze: Callable[[list[Bytes]], list[bytes]]) -> bool:
     body = entry.body
-    if compress is None or len(body) < _LEAST or _coded(entry):
-        return _PLAIN, body
-    squeeze = _zstd if compress == "zstd" else _gzip
-    if len(body) > 2 * _SAMPLE and not _pays(_SAMPLE, squeeze(memoryview(body)[:_SAMPLE])):
-        return _PLAIN, body
-    small = squeeze(body)
-    if not _pays(len(body), small):
-        return _PLAIN, body
-    return (_ZSTD if compress == "zstd" else _GZIP), small
+    if len(body) < _LEAST or _has_coding(entry):
+        return False
+    return len(body) <= 2 * _SAMPLE or _pays(_SAMPLE, squeeze([memoryview(body)[:_SAMPLE]])[0])
 
 
 def _pays(before: int, after: bytes) -> bool:
     return len(after) < before - before // 16
 
 
-def _coded(entry: Entry) -> bool:
+def _has_coding(entry: Entry) -> bool:
     return any(
         name.lower() == "content-encoding" and value.strip().lower() not in ("", "identity")
         for name, value in entry.headers
     )
 
 
-def _zstd(data: Bytes) -> bytes:
-    from streamcrawl.transport.decoding import zstd
-
+def _zstd(bodies: list[Bytes]) -> list[bytes]:
+    if not bodies:
+        return []
     compressor = getattr(_own, "zstd", None)
     if compressor is None:
         # Kept, one for each thread: to make one costs more than to compress a page.
-        compressor = _own.zstd = zstd().ZstdCompressor(level=_ZSTD_LEVEL)
-    return bytes(compressor.compress(data, compressor.FLUSH_FRAME))
+        compressor = _own.zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
+    if len(bodies) == 1:
+        return [compressor.compress(bodies[0])]
+    # At once: after each call the thread would wait for the interpreter, and the loop then for the thread.
+    together = compressor.multi_compress_to_buffer(cast("list[bytes | bytearray | memoryview]", bodies))
+    return [together[at].tobytes() for at in range(len(bodies))]
 
 
-def _gzip(data: Bytes) -> bytes:
-    return zlib.compress(data, _GZIP_LEVEL, _GZIP_WINDOW)
+def _gzip(bodies: list[Bytes]) -> list[bytes]:
+    return [zlib.compress(body, _GZIP_LEVEL, _GZIP_WINDOW) for body in bodies]
 
 
 def _original(codec: int, body: Bytes, length: int) -> bytes:
@@ -167,13 +189,10 @@ def _original(codec: int, body: Bytes, length: int) -> bytes:
     if codec == _PLAIN:
         whole = bytes(body)  # bytes are given back as they are
     elif codec == _GZIP:
-        engine = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            whole = engine.decompress(body, length)
-        except zlib.error as error:
-            raise CorruptEntry(f"a stored body that is no gzip: {error}") from error
+        whole = _undone(zlib.decompressobj(_GZIP_WINDOW), zlib.error, body, length)
     elif codec == _ZSTD:
-        whole = _from_zstd(body, length)
+        module = zstd()
+        whole = _undone(module.ZstdDecompressor(), module.ZstdError, body, length)
     else:
         raise CorruptEntry(f"a stored body that is compressed in a way unknown here, number {codec}")
     if len(whole) != length:
@@ -181,11 +200,11 @@ def _original(codec: int, body: Bytes, length: int) -> bytes:
     return whole
 
 
-def _from_zstd(body: Bytes, length: int) -> bytes:
-    from streamcrawl.transport.decoding import zstd
-
-    module = zstd()
+def _undone(engine: Any, broken: type[Exception], body: Bytes, length: int) -> bytes:
     try:
-        return bytes(module.ZstdDecompressor().decompress(body, length))
-    except module.ZstdError as error:
-        raise CorruptEntry(f"a stored body that is no zstd: {error}") from error
+        whole: bytes = engine.decompress(body, length + 1)  # not `length`: it would stop before the checksum
+    except broken as error:
+        raise CorruptEntry(f"a stored body that cannot be decompressed: {error}") from error
+    if not engine.eof or engine.unused_data:
+        raise CorruptEntry(f"a stored body whose {len(body)} compressed bytes do not end where they should")
+    return whole

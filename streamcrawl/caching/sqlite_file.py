@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
-from streamcrawl.caching.packing import Compression, Packed, pack
+from streamcrawl.caching.packing import Compression, Packed, pack_all
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import MANY, TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
 
@@ -98,12 +98,8 @@ class SqliteFile:
 
     def work(self, calls: list[Call]) -> None:
         """Answer these calls, in their order."""
-        writes = False
-        for call in calls:
-            if call.entry is not None:
-                call.packed = pack(call.entry, call.now, self._compress)  # before the file is locked
-            writes = writes or call.what != "get"
-        if writes or len(self._used) >= TOUCHES:
+        self._pack(calls)  # before the file is locked
+        if any(call.what != "get" for call in calls) or len(self._used) >= TOUCHES:
             self._write(calls)
         else:
             for call in calls:
@@ -111,6 +107,12 @@ class SqliteFile:
         self._check(calls)
         if self.keys is not None and (len(self.keys) > KEYS or self._data_version() != self._version):
             self.keys = None
+
+    def _pack(self, calls: list[Call]) -> None:
+        puts = [(call, call.entry) for call in calls if call.entry is not None]
+        packed = pack_all([(entry, call.now) for call, entry in puts], self._compress)
+        for (call, _), each in zip(puts, packed, strict=True):
+            call.packed = each
 
     def _data_version(self) -> int:
         """Changes when another connection has written."""

@@ -31,10 +31,10 @@ MANY = 128
 """Calls that are worked off together, at most."""
 BATCH = 8 * 1024 * 1024
 """Bytes of body that are worked off together, unless one entry alone has more."""
-GATHER = 0.05
+GATHER = 0.25
 """Seconds for which entries that nobody waits for are gathered."""
-ENOUGH = 32
-"""Of them are worth a batch at once: a thread that is woken for each page costs more than what it does."""
+ENOUGH = 128
+"""Of them are worth a batch at once: a thread that takes turns with the loop costs more than what the thread does."""
 
 
 class CacheStoreError(StreamcrawlError):

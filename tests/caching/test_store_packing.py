@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamcrawl.caching import packing
 from streamcrawl.caching.entry import CorruptEntry, Entry
-from streamcrawl.caching.packing import Compression, pack, split, unpack
+from streamcrawl.caching.packing import Compression, pack, pack_all, split, unpack
 
 COMPRESSIONS: list[Compression] = ["zstd", "gzip", None]
 pairs = st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple)
@@ -52,14 +52,45 @@ def test_entries_one_after_the_other_are_split(several: list[Entry], rest: bytes
 
 @pytest.mark.parametrize("compress", COMPRESSIONS)
 def test_one_bit_is_enough_to_be_no_entry(compress: Compression) -> None:
-    packed = pack(page(1, size=200), 5.0, compress)
+    entry = page(1, body=b"<p>hello</p>" * 20 + bytes(range(200)))
+    packed = pack(entry, 5.0, compress)
     data = bytes(packed.head) + bytes(packed.body)
     middle = len(packed.head)
-    for place in range(len(data)):
+    harmless = 0
+    for place in range(8 * len(data)):
         damaged = bytearray(data)
-        damaged[place] ^= 1 << place % 8
+        damaged[place // 8] ^= 1 << place % 8
+        try:
+            found = unpack(bytes(damaged[:middle]), bytes(damaged[middle:]))
+        except CorruptEntry:
+            continue
+        assert (found, place // 8 >= middle) == (entry, True)
+        harmless += 1
+    # gzip's head has a time, a level, a system; zstd's the size of a window.
+    assert harmless <= {"zstd": 8, "gzip": 56, None: 0}[compress]
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+def test_what_is_missing_or_too_much_is_no_entry(compress: Compression) -> None:
+    packed = pack(page(1, body=b"<p>hello</p>" * 50), 5.0, compress)
+    body = bytes(packed.body)
+    for other in (body[:-1], body[1:], body + b"\0", body + body, body[:-9] + body[-8:]):
         with pytest.raises(CorruptEntry):
-            unpack(bytes(damaged[:middle]), bytes(damaged[middle:]))
+            unpack(packed.head, other)
+
+
+def test_several_are_packed_as_each_alone() -> None:
+    several = [
+        *(page(number, body=b"<p>hello</p>" * number) for number in range(1, 40)),
+        page(50, body=bytes(range(256))),
+        page(51, body=b"<p>hello</p>" * 100).replace(headers=(("content-encoding", "br"),)),
+        page(52, body=b"<p>hello</p>" * 30_000),
+        page(53, body=b""),
+    ]
+    for compress in COMPRESSIONS:
+        together = pack_all([(entry, 5.0) for entry in several], compress)
+        assert together == [pack(entry, 5.0, compress) for entry in several]
+        assert [unpack(each.head, each.body) for each in together] == several
 
 
 def test_what_does_not_fit_together_is_no_entry() -> None:
@@ -89,9 +120,9 @@ def test_of_a_large_body_the_beginning_is_tried_first(monkeypatch: pytest.Monkey
 
     tried: list[int] = []
 
-    def counting(data: bytes | memoryview) -> bytes:
-        tried.append(len(data))
-        return bytes(data)
+    def counting(bodies: list[bytes | memoryview]) -> list[bytes]:
+        tried.extend(map(len, bodies))
+        return [bytes(body) for body in bodies]
 
     monkeypatch.setattr(packing, "_zstd", counting)
     noise = random.Random(1).randbytes(1_000_000)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from links.oddities import ODDITIES, PAGE, Odd
 
+from links.oddities import ODDITIES, PAGE, Odd
 from streamcrawl import Headers, Response
 from streamcrawl.errors import InvalidURL
 from streamcrawl.links import LinkExtractor
