@@ -83,8 +83,8 @@ def images(
         min_width: In pixels; a picture that is narrower, upright, counts as failed.
         min_height: In pixels; likewise.
         max_pixels: Width times height; a larger picture counts as failed and is not decoded.
-        decode_memory: Bytes for decoded pictures that need no more than that, together; of larger ones one is decoded
-            beside them. None: 8 MiB for each thread.
+        decode_memory: Bytes for decoded pictures that need no more than that, together. Larger ones have six
+            times as many beside them; one that needs more goes alone. None: 8 MiB for each thread.
         threads: In which pictures are converted; None: one for each processor.
         thumb_path: (request, name, response, item) -> path in the store; None: thumbs/<name>/<SHA-1 of the URL>.jpg.
         convert_image: Changes the decoded picture, before it and its thumbnails are written. Called in a thread.

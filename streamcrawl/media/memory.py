@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -18,35 +17,33 @@ APART = 1024 * 1024
 
 
 class Memory:
-    """So many bytes for pictures that need no more than that, together. Of larger ones one is held beside them.
+    """So many bytes for pictures that need no more than that, together, and others beside them for larger ones.
 
     So neither small ones wait for a large one, nor a large one for them.
 
     Args:
         limit: Bytes.
+        large: Bytes for those that need more than `limit`, together. One that needs more than this goes alone.
     """
 
-    __slots__ = ("_large", "room")
+    __slots__ = ("large", "room")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, large: int = 0) -> None:
         self.room = Room(limit)
-        self._large = asyncio.Lock()
+        self.large = Room(large)
 
     @asynccontextmanager
     async def of(self, cost: int) -> AsyncGenerator[None]:
         """Wait until a picture that needs `cost` bytes may have them, and hold them."""
-        if cost > self.room.limit:
-            async with self._large:
-                yield
-            return
-        await self.room.take(cost)
+        room = self.room if cost <= self.room.limit else self.large
+        await room.take(cost)
         try:
             yield
         finally:
-            self.room.give(cost)
+            room.give(cost)
 
     def __repr__(self) -> str:
-        return f"<Memory {self.room!r}, {'a' if self._large.locked() else 'no'} large one>"
+        return f"<Memory {self.room!r}, {self.large!r} for large ones>"
 
 
 @cache

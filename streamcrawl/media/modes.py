@@ -22,8 +22,6 @@ def on_white(image: Image) -> Image:
     image = plain(image)
     if image.mode == "RGB":
         return image
-    if image.getchannel("A").getextrema()[0] == 255:
-        return image.convert("RGB")  # nothing of it is transparent
     white = Images.new("RGB", image.size, WHITE)
     white.paste(image, (0, 0), image)
     return white

@@ -41,6 +41,8 @@ HELD = 8 * 1024 * 1024
 """Bytes of pictures as they came, in hand at once, beside one that is larger; the servers of others wait."""
 EACH = 8 * 1024 * 1024
 """Bytes of decoded pictures for each thread."""
+LARGER = 6
+"""Times as many bytes have those pictures together of which one needs more than all of that."""
 UNKNOWN = 256 * 1024
 """Bytes that a picture of unknown length is taken to have, and how it grows."""
 
@@ -72,7 +74,8 @@ class ImagesKind:
         self._pictures = pictures
         self._store = store
         self._count = pictures.threads or processors()
-        self._memory = Memory(pictures.memory or self._count * EACH)
+        limit = pictures.memory or self._count * EACH
+        self._memory = Memory(limit, LARGER * limit)
         self._threads: ThreadPoolExecutor | None = None
         self._held = Memory(HELD)
 

@@ -53,6 +53,9 @@ ICON = 2 * 1024 * 1024
 """Pixels of an icon at most, with its mask; by their format icons have 256x256."""
 SMALL = 128 * 1024
 """Pixels of a picture that is encoded within a millisecond or two."""
+GAP = 1.5
+"""A picture is reduced in whole steps to so many times its thumbnail at least, and resampled then. That differs from
+resampling all of it by 0.1 of 255 (RMS, at 270 pixels)."""
 PROFILE = 4096
 """Bytes of a colour profile that thumbnails carry."""
 
@@ -335,7 +338,7 @@ def _scaled(image: Image, sizes: list[Size]) -> list[Image]:
         sources = [each for each in made.values() if each.width >= 2 * size[0] and each.height >= 2 * size[1]]
         source = sources[-1] if sources else image
         untyped: Any = source  # Pillow's annotations name numpy here, which need not be there
-        made[size] = source if source.size == size else untyped.resize(size, Resampling.LANCZOS, reducing_gap=2.0)
+        made[size] = source if source.size == size else untyped.resize(size, Resampling.LANCZOS, reducing_gap=GAP)
     return [made[size] for size in sizes]
 
 

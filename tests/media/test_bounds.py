@@ -29,7 +29,7 @@ def test_small_pictures_share_and_one_large_one_goes_beside_them() -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         assert begun == ["small", "large", "other"], "the third and the second large one wait, each in its own line"
-        assert repr(memory) == "<Memory <Room 100 of 100 bytes, 1 wait>, a large one>"
+        assert repr(memory) == "<Memory <Room 100 of 100 bytes, 1 wait>, <Room 500 of 0 bytes, 1 wait> for large ones>"
         gates["large"].set()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -46,6 +46,31 @@ def test_small_pictures_share_and_one_large_one_goes_beside_them() -> None:
     asyncio.run(main())
 
 
+def test_large_ones_share_what_is_for_them() -> None:
+    async def main() -> None:
+        memory = Memory(100, 600)
+        begun: list[int] = []
+        gates = {cost: asyncio.Event() for cost in (300, 250, 900, 101)}
+
+        async def decode(cost: int) -> None:
+            async with memory.of(cost):
+                begun.append(cost)
+                await gates[cost].wait()
+
+        tasks = [asyncio.create_task(decode(cost)) for cost in gates]
+        for cost, then in ((0, [300, 250]), (250, [300, 250]), (300, [300, 250, 900]), (900, [300, 250, 900, 101])):
+            if cost:
+                gates[cost].set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert begun == then
+        gates[101].set()
+        await asyncio.gather(*tasks)
+        assert (memory.room.used, memory.large.used) == (0, 0)
+
+    asyncio.run(main())
+
+
 def test_an_error_lets_go() -> None:
     async def main() -> None:
         memory = Memory(100)
@@ -53,7 +78,7 @@ def test_an_error_lets_go() -> None:
             with pytest.raises(RuntimeError):
                 async with memory.of(cost):
                     raise RuntimeError
-        assert repr(memory) == "<Memory <Room 0 of 100 bytes, 0 wait>, no large one>"
+        assert repr(memory) == "<Memory <Room 0 of 100 bytes, 0 wait>, <Room 0 of 0 bytes, 0 wait> for large ones>"
         give_back()
 
     asyncio.run(main())
