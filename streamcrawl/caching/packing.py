@@ -22,6 +22,8 @@ Compression: TypeAlias = Literal["zstd", "gzip"] | None
 
 _MAGIC = b"scS\x02"
 """What it is, and the version of its form."""
+_FORMER = b"scS\x01"
+"""Of the version before, which is read still: its checksum covers all of a compressed body."""
 
 _START = struct.Struct("<4s16s")
 """Magic number; checksum of all that follows, of a compressed body the last bytes."""
@@ -98,7 +100,7 @@ def _packed(entry: Entry, stored: float, codec: int, body: bytes) -> Packed:
     inner = encode_entry(entry.replace(body=b""))
     variant = variant_of(entry.vary)
     rest = _REST.pack(codec, variant, stored, len(inner), len(body), len(entry.body))
-    start = _START.pack(_MAGIC, _checksum(rest, inner, codec, body))
+    start = _START.pack(_MAGIC, _checksum(_MAGIC, rest, inner, codec, body))
     return Packed(variant, stored, b"".join((start, rest, inner)), body)
 
 
@@ -110,11 +112,11 @@ def unpack(head: Bytes, body: Bytes) -> Entry:
     if len(head) < _FIXED:
         raise CorruptEntry(f"a stored response whose head has {len(head)} bytes")
     magic, checksum = _START.unpack_from(head)
-    if magic != _MAGIC:
+    if magic not in (_MAGIC, _FORMER):
         raise CorruptEntry(f"a stored response that begins with {magic!r} and not with {_MAGIC!r}")
     view = memoryview(head)
     codec, _, _, _, _, length = _REST.unpack_from(head, _START.size)
-    if checksum != _checksum(view[_START.size : _FIXED], view[_FIXED:], codec, body):
+    if checksum != _checksum(magic, view[_START.size : _FIXED], view[_FIXED:], codec, body):
         raise CorruptEntry(f"a stored response of {len(head) + len(body)} bytes does not fit its checksum")
     entry = decode_entry(bytes(view[_FIXED:]))
     return entry.replace(body=_original(codec, body, length))
@@ -129,7 +131,7 @@ def split(data: Bytes) -> tuple[list[Packed], bool]:
     view = memoryview(data)
     begin = 0
     while begin < len(view):
-        if len(view) - begin < _FIXED or bytes(view[begin : begin + len(_MAGIC)]) != _MAGIC:
+        if len(view) - begin < _FIXED or bytes(view[begin : begin + len(_MAGIC)]) not in (_MAGIC, _FORMER):
             return found, False
         _, variant, stored, head, body, _ = _REST.unpack_from(view, begin + _START.size)
         middle = begin + _FIXED + head
@@ -141,10 +143,10 @@ def split(data: Bytes) -> tuple[list[Packed], bool]:
     return found, True
 
 
-def _checksum(rest: Bytes, inner: Bytes, codec: int, body: Bytes) -> bytes:
+def _checksum(magic: bytes, rest: Bytes, inner: Bytes, codec: int, body: Bytes) -> bytes:
     checksum = blake2b(rest, digest_size=16)
     checksum.update(inner)
-    checksum.update(body if codec == _PLAIN else body[-_OWN:])
+    checksum.update(body if codec == _PLAIN or magic == _FORMER else body[-_OWN:])
     return checksum.digest()
 
 
@@ -173,8 +175,8 @@ def _zstd(bodies: list[Bytes]) -> list[bytes]:
     if compressor is None:
         # Kept, one for each thread: to make one costs more than to compress a page.
         compressor = _own.zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
-    if len(bodies) == 1:
-        return [compressor.compress(bodies[0])]
+    if len(bodies) == 1 or not hasattr(compressor, "multi_compress_to_buffer"):  # without C, as in PyPy, it is missing
+        return [compressor.compress(body) for body in bodies]
     # At once: after each call the thread would wait for the interpreter, and the loop then for the thread.
     together = compressor.multi_compress_to_buffer(cast("list[bytes | bytearray | memoryview]", bodies))
     return [together[at].tobytes() for at in range(len(bodies))]

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
-from streamcrawl.caching.packing import Compression, Packed, pack_all
+from streamcrawl.caching.entry import Entry
+from streamcrawl.caching.packing import Compression, Packed, pack, pack_all
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import MANY, TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
 
@@ -99,20 +100,41 @@ class SqliteFile:
     def work(self, calls: list[Call]) -> None:
         """Answer these calls, in their order."""
         self._pack(calls)  # before the file is locked
-        if any(call.what != "get" for call in calls) or len(self._used) >= TOUCHES:
-            self._write(calls)
+        sound = [call for call in calls if call.error is None]
+        if not sound:
+            return
+        if any(call.what != "get" for call in sound) or len(self._used) >= TOUCHES:
+            self._write(sound)
         else:
-            for call in calls:
+            for call in sound:
                 self._read(call)
-        self._check(calls)
-        if self.keys is not None and (len(self.keys) > KEYS or self._data_version() != self._version):
+        self._check(sound)
+        if self.keys is not None and (len(self.keys) > KEYS or not self._is_alone()):
             self.keys = None
 
     def _pack(self, calls: list[Call]) -> None:
         puts = [(call, call.entry) for call in calls if call.entry is not None]
-        packed = pack_all([(entry, call.now) for call, entry in puts], self._compress)
-        for (call, _), each in zip(puts, packed, strict=True):
-            call.packed = each
+        try:
+            packed = pack_all([(entry, call.now) for call, entry in puts], self._compress)
+        except Exception:  # each for itself: one that cannot be packed is no reason to lose the others
+            for call, entry in puts:
+                self._pack_alone(call, entry)
+        else:
+            for (call, _), each in zip(puts, packed, strict=True):
+                call.packed = each
+
+    def _pack_alone(self, call: Call, entry: Entry) -> None:
+        try:
+            call.packed = pack(entry, call.now, self._compress)
+        except Exception as error:
+            call.error = CacheStoreError(f"cache {self._path}: cannot pack {entry.url!r}: {why(error)}")
+            call.error.__cause__ = error
+
+    def _is_alone(self) -> bool:
+        """Whether nobody else has written since the file was opened, as far as that can be known."""
+        with suppress(sqlite3.Error):
+            return self._data_version() == self._version
+        return False
 
     def _data_version(self) -> int:
         """Changes when another connection has written."""
@@ -189,7 +211,12 @@ class SqliteFile:
         for call in calls:
             if call.what != "get" or call.error is not None:
                 continue
-            entries, damaged = whole_of(call.result)
+            try:
+                entries, damaged = whole_of(call.result)
+            except Exception as error:  # there is no memory for a large one: the others have theirs
+                call.error = CacheStoreError(f"cache {self._path}: cannot unpack a response: {why(error)}")
+                call.error.__cause__ = error
+                continue
             call.result = Found(entries, len(damaged))
             if damaged:
                 with suppress(CacheStoreError), told(self._path), transaction(self._db):
@@ -389,7 +416,7 @@ def told(path: Path) -> Generator[None]:
     except sqlite3.Error as error:
         reason = "another process does not stop writing to it" if _busy(error) else why(error)
         raise CacheStoreError(f"cache {path}: {reason}") from error
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise CacheStoreError(f"cache {path}: {why(error)}") from error
 
 

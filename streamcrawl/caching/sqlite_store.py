@@ -91,8 +91,9 @@ class OpenSqliteStore:
         return self._batches.soon(Call("put", key, self._run.now(), entry), failed)
 
     def _is_there(self, key: bytes) -> None:
-        if self._file.keys is not None:
-            self._file.keys.add(short(key))
+        keys = self._file.keys  # the thread may take it away meanwhile
+        if keys is not None:
+            keys.add(short(key))
 
     async def delete(self, key: bytes) -> None:
         await self._batches.ask(Call("delete", key, self._run.now(), None))

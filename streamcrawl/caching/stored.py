@@ -30,7 +30,10 @@ NAMES = 100_000
 MANY = 128
 """Calls that are worked off together, at most."""
 BATCH = 8 * 1024 * 1024
-"""Bytes of body that are worked off together, unless one entry alone has more."""
+"""Bytes of entries that are worked off together, and that wait without anybody waiting for them, unless one alone has
+more."""
+BESIDE = 1024
+"""Bytes that an entry takes beside what it says: many of them have no body."""
 GATHER = 0.25
 """Seconds for which entries that nobody waits for are gathered."""
 ENOUGH = 128
@@ -130,7 +133,7 @@ class Oldest(Generic[Name]):
 class Call:
     """One thing that is asked of a store, and what came of it."""
 
-    __slots__ = ("entry", "error", "failed", "key", "now", "packed", "reply", "result", "what")
+    __slots__ = ("entry", "error", "failed", "key", "now", "packed", "reply", "result", "weight", "what")
 
     def __init__(self, what: Literal["get", "put", "delete"], key: bytes, now: float, entry: Entry | None) -> None:
         self.what = what
@@ -144,11 +147,8 @@ class Call:
         """Somebody waits for it."""
         self.failed: Callable[[Exception], None] | None = None
         """Nobody waits; this is called with its error."""
-
-    @property
-    def weight(self) -> int:
-        """Bytes of body that it brings."""
-        return 0 if self.entry is None else len(self.entry.body)
+        self.weight = 0 if entry is None else entry.size + BESIDE
+        """Bytes that it brings."""
 
 
 class Batches:
@@ -192,7 +192,7 @@ class Batches:
         self._asked = 0
         """How many of those somebody waits for."""
         self._soon = 0
-        """Bytes of body in hand that nobody waits for."""
+        """Bytes in hand that nobody waits for."""
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
         self._closed = False

@@ -19,7 +19,8 @@ APART = 1024 * 1024
 class Memory:
     """So many bytes for pictures that need no more than that, together, and others beside them for larger ones.
 
-    So neither small ones wait for a large one, nor a large one for them.
+    So neither small ones wait until a large one has let go, nor a large one for them. Where all threads have large ones
+    in work, a small one waits until one of them is done, as always: they work in the order in which they are asked.
 
     Args:
         limit: Bytes.

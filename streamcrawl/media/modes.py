@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-"""A pixel in memory; in all other modes it has 4."""
+BYTES = {"1": 1, "L": 1, "P": 1}
+"""A pixel in memory; in all other modes it has 4. One of 16 bits has 2, and 2 more on its way to 8."""
 
 WHITE = (255, 255, 255)
 
@@ -24,6 +24,7 @@ def on_white(image: Image) -> Image:
         return image
     white = Images.new("RGB", image.size, WHITE)
     white.paste(image, (0, 0), image)
+    white.info = {name: told for name, told in image.info.items() if name != "transparency"}  # `edit` may look at it
     return white
 
 

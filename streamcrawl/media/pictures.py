@@ -143,7 +143,7 @@ def look(body: bytes, wanted: Wanted) -> Opened:
         kept = _keeps(image, wanted, turned=turned)
         if kept and image.format in ("JPEG", "MPO"):
             _draft(image, wanted.thumbs)
-        return Opened(image, body, size, kept, _cost(image, turned=turned, kept=kept))
+        return Opened(image, body, size, kept, _cost(image, turned=turned))
 
 
 def finish(opened: Opened, wanted: Wanted) -> Picture:
@@ -268,12 +268,13 @@ def _draft(image: Image, thumbs: tuple[Size, ...]) -> None:
     image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
 
 
-def _cost(image: Image, *, turned: bool, kept: bool) -> int:
+def _cost(image: Image, *, turned: bool) -> int:
     """Bytes that decoding it takes at most, roughly: the picture, its copies on the way, the decoder's own."""
     pixels, pixel = max(image.width * image.height, prod(_tile(image))), BYTES.get(image.mode, 4)
     size = float(pixel * (2 if turned else 1))
-    if image.mode != "RGB":
-        size += 4 if kept or image.mode == "RGBA" or not image.has_transparency_data else 8
+    if image.mode != "RGB" or image.has_transparency_data:
+        # What is transparent is put on white, or multiplied by it to be made smaller.
+        size += 4 if image.mode == "RGBA" or not image.has_transparency_data else 8
     if image.format in ("WEBP", "AVIF", "JPEG2000"):
         size += 8
     if image.info.get("progressive"):

@@ -28,8 +28,8 @@ class Room:
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.give(size)  # it was let in, and does not come
+                # Either it was let in, and does not come; or who stands behind it may fit.
+                self.give(0 if turn.cancelled() else size)
                 raise
         else:
             self.used += size

@@ -16,8 +16,9 @@ import cache_stores_made
 import pytest
 from cache_stores_made import key_of, page, still_run
 
-from streamcrawl.caching import sqlite_file
-from streamcrawl.caching.entry import CorruptEntry
+from streamcrawl.caching import sqlite_file, stored
+from streamcrawl.caching.entry import CorruptEntry, Entry
+from streamcrawl.caching.packing import unpack
 from streamcrawl.caching.sqlite_file import SqliteFile
 from streamcrawl.caching.sqlite_store import OpenSqliteStore, sqlite_store
 from streamcrawl.caching.stored import CacheStoreError
@@ -224,6 +225,43 @@ def test_what_cannot_be_written_is_told_to_whoever_did_not_wait(
                 assert store.put_soon(key_of(number), page(number), failures.append)
             assert await store.get(key_of(0)) == []
         assert [str(each) for each in failures] == [f"cache {path}: another process does not stop writing to it"] * 3
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_one_that_cannot_be_packed_or_unpacked_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    half = page(2).replace(url="https://shop.example/\ud800")
+
+    def without_memory(head: bytes, body: bytes) -> Entry:
+        if b"shop.example/3" in head:
+            raise MemoryError
+        return unpack(head, body)
+
+    async def main() -> None:
+        failures: list[Exception] = []
+        store = sqlite_store(path).open(still_run())
+        for number, entry in enumerate((page(0), page(1), half, page(3))):
+            assert store.put_soon(key_of(number), entry, failures.append)
+        with pytest.raises(CacheStoreError, match="surrogates not allowed"):
+            await store.put(key_of(2), half)
+        assert await asyncio.gather(*(store.get(key_of(number)) for number in range(4))) == [
+            [page(0)],
+            [page(1)],
+            [],
+            [page(3)],
+        ]
+        assert len(failures) == 1
+        assert str(failures[0]).startswith(f"cache {path}: cannot pack 'https://shop.example/\\ud800': 'utf-8' codec")
+        monkeypatch.setattr(stored, "unpack", without_memory)
+        got = await asyncio.gather(*(store.get(key_of(number)) for number in (1, 3)), return_exceptions=True)
+        assert got[0] == [page(1)]
+        assert str(got[1]) == f"cache {path}: cannot unpack a response: MemoryError"
+        monkeypatch.undo()
+        assert await store.get(key_of(3)) == [page(3)], "it is still there"
         await store.close()
 
     asyncio.run(main())

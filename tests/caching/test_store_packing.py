@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+from random import Random
+from types import SimpleNamespace
+
 import pytest
+import zstandard
 from cache_stores_made import page
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcrawl.caching import packing
 from streamcrawl.caching.entry import CorruptEntry, Entry
-from streamcrawl.caching.packing import Compression, pack, pack_all, split, unpack
+from streamcrawl.caching.packing import Compression, Packed, pack, pack_all, split, unpack
 
 COMPRESSIONS: list[Compression] = ["zstd", "gzip", None]
 pairs = st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple)
@@ -93,11 +98,91 @@ def test_several_are_packed_as_each_alone() -> None:
         assert [unpack(each.head, each.body) for each in together] == several
 
 
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+@given(entry=entries)
+def test_the_version_before_is_read_still(entry: Entry, compress: Compression) -> None:
+    packed = former(pack(entry, 5.0, compress))
+    assert unpack(packed.head, packed.body) == entry
+    assert split(bytes(packed.head) + bytes(packed.body)) == ([packed], True)
+    for place in range(min(len(packed.body), 50)):
+        damaged = bytearray(packed.body)
+        damaged[place] ^= 1
+        with pytest.raises(CorruptEntry, match="checksum"):
+            unpack(packed.head, bytes(damaged))
+
+
+def former(packed: Packed) -> Packed:
+    """As version 1 has it: a checksum over all of it."""
+    rest = bytes(packed.head)[20:]
+    return packed._replace(head=b"scS\1" + blake2b(rest + bytes(packed.body), digest_size=16).digest() + rest)
+
+
+def test_no_version_is_taken_for_the_other() -> None:
+    new = pack(page(1, body=b"<p>hello</p>" * 50), 5.0, "zstd")
+    for packed, magic in ((new, b"scS\1"), (former(new), b"scS\2"), (new, b"scS\3")):
+        with pytest.raises(CorruptEntry):
+            unpack(magic + bytes(packed.head)[4:], packed.body)
+
+
+def test_without_what_only_the_c_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = [(page(number, body=b"<p>hello</p>" * 50), 5.0) for number in range(3)]
+    together = pack_all(several, "zstd")
+
+    class Bare:
+        compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+
+    monkeypatch.setattr(packing, "_own", SimpleNamespace(zstd=Bare()))
+    assert pack_all(several, "zstd") == together
+
+
 def test_what_does_not_fit_together_is_no_entry() -> None:
     one, two = pack(page(1), 5.0, "zstd"), pack(page(2), 5.0, "zstd")
     for head, body in ((one.head, two.body), (one.head, b""), (b"", one.body), (bytes(one.head)[:50], b"")):
         with pytest.raises(CorruptEntry, match=r"checksum|whose head has"):
             unpack(head, body)
+
+
+def test_nothing_comes_out_that_was_not_put_in() -> None:
+    chance = Random(5)
+    several = [page(number, body=(b"<p>%d</p>" % number) * chance.randrange(40)) for number in range(30)]
+    packed = [
+        (bytes(each.head), bytes(each.body))
+        for compress in COMPRESSIONS
+        for new in pack_all([(entry, 5.0) for entry in several], compress)
+        for each in (new, former(new))
+    ]
+    whole = 0
+    for _ in range(5000):
+        (head, body), (other_head, other_body) = chance.choice(packed), chance.choice(packed)
+        at = chance.randrange(len(body) + 1)
+        spliced = chance.choice(
+            [
+                (head, other_body),
+                (head[:20] + other_head[20:], chance.choice([body, other_body])),  # the checksum of one
+                (head[:65] + other_head[65:], chance.choice([body, other_body])),
+                (head, other_body[:-8] + body[-8:]),  # whose last bytes the head knows
+                (head, chance.choice([other_body[:at] + body[at:], body[:at] + other_body[at:]])),
+                (head, chance.choice([body + other_body, other_body + body, b"\x50\x2a\x4d\x18\0\0\0\0" + body])),
+                (head, damaged(body, chance)),
+                (damaged(head, chance), body),
+            ]
+        )
+        try:
+            found = unpack(*spliced)
+        except CorruptEntry:
+            continue
+        assert found in several
+        assert found in (unpack(head, body), unpack(other_head, other_body))
+        whole += 1
+    assert whole < 1000
+
+
+def damaged(data: bytes, chance: Random) -> bytes:
+    made = bytearray(data)
+    for _ in range(chance.randrange(1, 4)):
+        at, much = chance.randrange(len(made) + 1), chance.randrange(1, 20)
+        made[at : at + chance.choice([0, much])] = chance.choice([b"", chance.randbytes(much), bytes(much)])
+    return bytes(made[: chance.choice([len(made), chance.randrange(len(made) + 1)])])
 
 
 def test_a_body_is_compressed_where_that_pays() -> None:
@@ -116,8 +201,6 @@ def test_a_body_is_compressed_where_that_pays() -> None:
 
 
 def test_of_a_large_body_the_beginning_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    import random
-
     tried: list[int] = []
 
     def counting(bodies: list[bytes | memoryview]) -> list[bytes]:
@@ -125,6 +208,6 @@ def test_of_a_large_body_the_beginning_is_tried_first(monkeypatch: pytest.Monkey
         return [bytes(body) for body in bodies]
 
     monkeypatch.setattr(packing, "_zstd", counting)
-    noise = random.Random(1).randbytes(1_000_000)
+    noise = Random(1).randbytes(1_000_000)
     assert pack(page(1, body=noise), 0.0, "zstd").body is noise
     assert tried == [64 * 1024]

@@ -186,11 +186,17 @@ def test_what_nobody_waits_for_is_seen_by_whoever_asks_and_is_there_at_the_end(k
 def test_no_more_is_taken_without_waiting_than_memory_allows(kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         store: Any = made(kind, tmp_path).open(still_run())
-        mib = page(1, body=b"x" * 1024**2)
-        taken = [store.put_soon(key_of(number), mib, print) for number in range(12)]
+        large = page(1, body=b"x" * 1_000_000)
+        taken = [store.put_soon(key_of(number), large, print) for number in range(12)]
         assert taken == [True] * 8 + [False] * 4
-        await store.put(key_of(12), mib)  # after what was asked before it
-        assert store.put_soon(key_of(13), mib, print)
+        await store.put(key_of(12), large)  # after what was asked before it
+        assert store.put_soon(key_of(13), large, print)
+        await store.put(key_of(13), large)
+        taken = [store.put_soon(key_of(14), page(1, body=b"x" * size), print) for size in (10**8, 10, 0)]
+        assert taken == [True, False, False], "one larger than that goes alone"
+        await store.delete(key_of(14))
+        many = [store.put_soon(key_of(number), page(1, body=b""), print) for number in range(10_000)]
+        assert 5000 < many.index(False) == many.count(True) < 10_000, "without a body they take room too"
         await store.close()
 
     asyncio.run(main())

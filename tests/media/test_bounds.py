@@ -140,6 +140,21 @@ def test_tasks_take_room_in_order() -> None:
     asyncio.run(main())
 
 
+def test_when_the_first_in_the_line_is_cancelled_the_next_comes() -> None:
+    async def main() -> None:
+        room = Room(10)
+        await room.take(5)
+        large = asyncio.create_task(room.take(9))
+        small = asyncio.create_task(room.take(5))
+        await asyncio.sleep(0)
+        assert repr(room) == "<Room 5 of 10 bytes, 2 wait>"
+        large.cancel()
+        await small  # nobody has let go
+        assert repr(room) == "<Room 10 of 10 bytes, 0 wait>"
+
+    asyncio.run(main())
+
+
 def test_who_is_cancelled_in_the_line_takes_nothing() -> None:
     async def main() -> None:
         room = Room(10)

@@ -251,6 +251,21 @@ def test_a_large_picture_is_encoded_like_a_small_one() -> None:
     assert near(image.getpixel((350, 350)), (127, 127, 127))
 
 
+def test_whoever_edits_sees_what_the_file_said_of_itself() -> None:
+    seen: list[dict[str | tuple[int, int], Any]] = []
+
+    def look_at(image: Image.Image) -> Image.Image:
+        assert image.mode == "RGB"
+        seen.append(image.info)
+        return image
+
+    for mode, transparent in (("RGB", None), ("RGBA", None), ("P", 0), ("RGB", (1, 2, 3))):
+        body = saved(Image.new(mode, (20, 20)), dpi=(100, 100), transparency=transparent)
+        convert(body, Wanted(edit=look_at))
+    assert [round(each["dpi"][0]) for each in seen] == [100] * 4
+    assert not any("transparency" in each for each in seen)
+
+
 def test_edited() -> None:
     def mark(image: Image.Image) -> Image.Image:
         assert image.mode == "RGB"
@@ -410,6 +425,9 @@ def test_what_decoding_costs() -> None:
     assert cost(saved(gradient("RGB", size))) == 4_000_000
     assert cost(saved(gradient("RGBA", size))) == 8_000_000
     assert cost(saved(gradient("L", size))) == 5_000_000
+    assert cost(saved(Image.new("I;16", size))) == 8_000_000
+    assert cost(saved(gradient("RGB", size), transparency=(1, 2, 3))) == 12_000_000
+    assert look(saved(Image.new("LA", size)), Wanted(format="keep", thumbs=((50, 50),))).cost == 12_000_000
     assert cost(turned("JPEG", size=size)) == 8_000_000
     assert cost(saved(gradient("RGB", size), "JPEG")) < 200_000, "for a thumbnail a JPEG is decoded small"
     assert cost(saved(gradient("RGB", size), "JPEG", progressive=True)) > 3_000_000, "but all of it is there first"
