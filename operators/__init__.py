@@ -1,5 +1,6 @@
 """The operators: one file each, named as its function. This list reads as the feature list."""
 
+from streamcrawl.arguments import check_arguments
 from streamcrawl.operators.ajax_crawl import ajax_crawl
 from streamcrawl.operators.at_most_once import at_most_once
 from streamcrawl.operators.batch import batch
@@ -97,3 +98,5 @@ __all__ = [
     "validate",
     "zip_by",
 ]
+
+check_arguments(__name__, __all__)

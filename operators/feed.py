@@ -25,7 +25,7 @@ def feed(
     *,
     format: str | FeedFormat | None = None,
     mode: Mode = "overwrite",
-    fields: Mapping[str, str] | Iterable[str] | None = None,
+    fields: Mapping[str, str] | Iterable[str] | str | None = None,
     encoding: str = "utf-8",
     indent: int = 0,
     format_options: Mapping[str, Any] | None = None,

@@ -24,7 +24,7 @@ def guard(
     *,
     allow: str | Iterable[str] | None = None,
     deny: str | Iterable[str] = (),
-    schemes: Iterable[str] | None = None,
+    schemes: str | Iterable[str] | None = None,
     ports: Collection[int] | Literal["any"] | None = None,
     max_url: int | None = None,
     max_body: int | None = None,
@@ -104,7 +104,7 @@ class _Rules(NamedTuple):
 
 
 def _judging(
-    schemes: Iterable[str] | None, ports: Collection[int] | Literal["any"] | None
+    schemes: str | Iterable[str] | None, ports: Collection[int] | Literal["any"] | None
 ) -> Callable[[str], tuple[str, bool]]:
     """Why a Host is refused, or "", and whether that depends on the request as well."""
     wanted = None if schemes is None else frozenset(map(str.lower, (schemes,) if isinstance(schemes, str) else schemes))

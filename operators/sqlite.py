@@ -57,7 +57,7 @@ def sqlite(
     table: str = "items",
     *,
     key: str | Iterable[str] | None = None,
-    fields: Iterable[str] | None = None,
+    fields: str | Iterable[str] | None = None,
     mode: Mode = "overwrite",
     durable: bool = False,
 ) -> Sqlite:

@@ -13,6 +13,7 @@ from streamcrawl.backoff import Test, Wait, ailing, backoff, is_wanted, waited
 from streamcrawl.core import Failed, Outcome, Request, Run
 from streamcrawl.errors import FetchError
 from streamcrawl.events import Notice
+from streamcrawl.mistakes import plural
 from streamcrawl.response import Response
 from streamcrawl.transport.body import shown
 from streamcrawl.urls import host_of
@@ -200,7 +201,8 @@ class Standings:
         found.until = run.monotonic() + seconds
         self._kept[host] = found.rests
         what = "is given up" if found.given_up else "rests"
-        self._tell(f"retry: {host} {what} for {seconds:.0f} s, after {found.failures} failures in a row", "warning")
+        row = f"{found.failures} {plural(found.failures, 'failure')} in a row"
+        self._tell(f"retry: {host} {what} for {seconds:.0f} s, after {row}", "warning")
 
     def _answered(self, host: str, found: Standing) -> None:
         found.failures = 0

@@ -21,7 +21,7 @@ from collections.abc import (
 from contextvars import ContextVar
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 import msgspec
 from reactivex import Observable, abc
@@ -187,6 +187,15 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
         return f"<{self.method} {masked(self.url)}>"
 
 
+def _no_change(request: Request, name: str, value: object) -> None:
+    from streamcrawl.mistakes import no_change
+
+    raise AttributeError(no_change(name, value), name=name, obj=request)
+
+
+Request.__setattr__ = _no_change  # type: ignore[assignment] # msgspec has put its own there, which says less
+
+
 def _no_field(given: Iterable[str], error: TypeError) -> TypeError:
     from streamcrawl.mistakes import no_field
 
@@ -199,6 +208,17 @@ class Failed(msgspec.Struct, frozen=True, eq=False):
 
     request: Request
     error: Exception
+
+    if not TYPE_CHECKING:  # to type checkers, what is not there is an error
+
+        def __getattr__(self, name: str) -> Any:
+            """Raises: AttributeError, which says what has another name here."""
+            from streamcrawl.mistakes import FAILURE
+
+            known = f"; there is {FAILURE[name]}" if name in FAILURE else ""
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}{known}", name=name, obj=self
+            )
 
     def __repr__(self) -> str:
         return f"<Failed {masked(self.request.url)}: {type(self.error).__name__}: {self.error}>"
@@ -331,6 +351,8 @@ class Run(Protocol):
     """Whose item the present `on_next` carries."""
     page: ScrapeInput | None
     """The input whose outputs the scraper is emitting."""
+    source: object
+    """What the callback gave, a generator for example, of whose Requests one is being emitted."""
     congestion: int
     """How many queues of items are full; while there is one, callbacks are not asked for more."""
     enough: bool
@@ -349,6 +371,10 @@ class Run(Protocol):
 
     def known(self, request: Request) -> bool:
         """Whether the request would be dropped as a duplicate; if so, that is counted."""
+        ...
+
+    def gave_none(self, function: Callable[..., Any]) -> None:
+        """A callback has returned None for a page."""
         ...
 
     def state(self, name: str) -> MutableMapping[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from streamcrawl.core import Again, Failed, Outcome, Request
 from streamcrawl.errors import FetchError
 from streamcrawl.headers import Headers
+from streamcrawl.mistakes import plural
 from streamcrawl.referrer import DEFAULT_POLICY, policy_on_redirect, referrer_for
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.transport.body import shown
@@ -59,7 +60,9 @@ def hop(
     if len(via) > most:
         return Failed(
             response.request,
-            TooManyRedirects(f"{shown(via[0])} redirects more than {most} times, last to {shown(target)}"),
+            TooManyRedirects(
+                f"{shown(via[0])} redirects more than {most} {plural(most, 'time')}, last to {shown(target)}"
+            ),
         )
     policy = policy_on_redirect(response.headers, origin.referrer_policy)
     headers = origin.headers.without(*BODY_HEADERS) if as_get else origin.headers

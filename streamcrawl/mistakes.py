@@ -8,7 +8,7 @@ import sysconfig
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType, FunctionType, TracebackType
 from typing import Any
 
 from streamcrawl import response
@@ -21,6 +21,9 @@ _PYTHON = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "p
 _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _TYPED = ("<stdin>", "<console>", "<code>", "<ipython")
 """How the names of files begin that somebody has typed at a prompt."""
+
+_BEHIND = ("__wrapped__", "func", "__func__")
+"""What a decorated function, a partial and a method name the function with that they call."""
 
 _CREDENTIALS = re.compile(r"(\w://)[^\s/?#@'\"<>]*@")
 _RESPONSE = response.__file__
@@ -67,6 +70,28 @@ def paused_at(outputs: Any) -> str:
             found = f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}, in {frame.f_code.co_name}"
         outputs = getattr(outputs, "gi_yieldfrom", None)
     return found
+
+
+def own_function(function: object) -> FunctionType | None:
+    """The function in a file of the user's that is behind a callable: a method's, a partial's, a decorated one.
+
+    None if there is none, and for a lambda.
+    """
+    for _ in range(20):
+        if isinstance(function, FunctionType) and _whose(function.__code__.co_filename) == "own":
+            inner = getattr(function, "__wrapped__", None)
+            if inner is None:
+                return None if function.__name__ == "<lambda>" else function
+            function = inner
+        else:
+            function = next((found for name in _BEHIND if (found := getattr(function, name, None)) is not None), None)
+    return None
+
+
+def written_at(function: object) -> str:
+    """Such as "shop.py:12": where a function of the user's own begins; "" if it is none."""
+    found = own_function(function)
+    return f"{shown_path(found.__code__.co_filename)}:{found.__code__.co_firstlineno}" if found is not None else ""
 
 
 def _below(error: BaseException) -> bool:
@@ -122,6 +147,11 @@ def shortened(value: object, most: int = 200) -> str:
     """Its repr on one line, of so many characters at most."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def plural(count: int, noun: str) -> str:
+    """The noun for so many: "page", "pages"."""
+    return noun if count == 1 else f"{noun}s"
 
 
 def nearest(name: str, known: Iterable[str], alike: float = 0.7) -> str:
@@ -213,6 +243,28 @@ def no_field(name: str) -> str:
     return f"Request has no field {name!r}; " + (
         f"did you mean {near!r}?" if near else f"its fields are url, {', '.join(RequestOptions.__annotations__)}"
     )
+
+
+FAILURE = {
+    "check": "isinstance(failure.error, …)",
+    "getErrorMessage": "str(failure.error)",
+    "getTraceback": "traceback.format_exception(failure.error)",
+    "trap": "isinstance(failure.error, …)",
+    "type": "type(failure.error)",
+    "value": "failure.error",
+}
+"""What a Failure of Twisted has, and what a Failed has for it."""
+
+_LONG = frozenset({"body", "cookies", "headers", "proxy"})
+"""Fields whose values are not shown: too long, or secret."""
+
+
+def no_change(name: str, value: object) -> str:
+    """What is said where a field of a Request is set."""
+    if name not in Request.__struct_fields__:
+        return no_field(name)
+    shown = "…" if name in _LONG else discreet(shortened(value, 60))
+    return f"a Request does not change: request.replace({name}={shown}) gives one that differs"
 
 
 def _meant(error: BaseException) -> str:

@@ -24,6 +24,11 @@ LOCAL_SCHEMES = frozenset({"file", "data", "blob", "about", "javascript", "files
 NOT_FOLLOWED = frozenset({"javascript", "mailto", "tel", "sms", "about", "blob", "callto", "whatsapp", "data"})
 """Schemes of links that lead to no document."""
 
+LOCAL_NAMES = frozenset({"internal", "lan", "local", "localhost", "test"})
+"""Names, and ends of names, that are of no public host."""
+
+_HOST_FIRST = re.compile(r"(//)?(?P<name>[\w-]+(\.[\w-]+)+|localhost|\[[0-9A-Fa-f:.]+\]):?(?P<port>\d{0,5})(?=[/?#]|$)")
+
 Within: TypeAlias = Literal["host", "domain", "origin", "any"]
 """How far a link may lead from its page."""
 
@@ -37,10 +42,7 @@ def normalize(url: str) -> str:
     try:
         return str(can_ada.parse(url.strip()).href)
     except ValueError:
-        why = (
-            "it is relative; a URL starts with a scheme such as https://" if "://" not in url else "it cannot be parsed"
-        )
-        raise InvalidURL(url, why) from None
+        raise InvalidURL(url, _why_none(url.strip())) from None
     except (TypeError, AttributeError):
         why = (
             "it has characters that no URL can have"
@@ -48,6 +50,38 @@ def normalize(url: str) -> str:
             else f"a URL is a str, not {type(url).__name__}"
         )
         raise InvalidURL(url, why) from None
+
+
+def _why_none(url: str) -> str:
+    if "://" in url:
+        return "it cannot be parsed"
+    meant = with_scheme(url)
+    if meant:
+        return f"it has no scheme: did you mean {meant}?"
+    return "it is relative; a URL starts with a scheme such as https://"
+
+
+def with_scheme(url: str) -> str:
+    """What is meant by an address without a scheme, "example.com/x"; "" for what does not begin with a host name.
+
+    https for names of the public suffix list, http for addresses, local names and other ports.
+    """
+    found = _HOST_FIRST.match(url)
+    if found is None:
+        return ""
+    name, port = found["name"].lower(), found["port"]
+    top = name.rpartition(".")[2]
+    if top.isdigit() and name.count(".") != 3:
+        return ""
+    public = not (name.startswith("[") or top.isdigit() or top in LOCAL_NAMES)
+    if public and not ("." in name and suffixes().publicsuffix(name, accept_unknown=False)):
+        return ""
+    meant = f"{'https' if public and port in ('', '443', '8443') else 'http'}://{url.removeprefix('//')}"
+    try:
+        can_ada.parse(meant)
+    except (ValueError, TypeError):
+        return ""
+    return meant
 
 
 def masked(url: str) -> str:

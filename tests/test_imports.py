@@ -16,7 +16,7 @@ PACKAGE = ROOT / "streamcrawl"
 
 LAYERS = (
     ("encoding", "errors", "headers", "hrefs", "referrer", "response", "siblings", "urls", "version"),
-    ("core", "leases", "mistakes"),
+    ("arguments", "core", "leases", "mistakes"),
     ("adapters", "events", "items", "stats"),
     ("streams",),
     (

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from streamcrawl.cli.exits import FAILED, INTERRUPTED
 from streamcrawl.cli.memory import peak_resident
 from streamcrawl.cli.run import positive
+from streamcrawl.mistakes import plural
 from streamcrawl.version import __version__
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"  {name:<12} {value:>8}")
     print(
         f"{measured.pages} pages and {measured.items} items in {measured.seconds:.2f} s, "
-        f"{arguments.concurrency} requests at once; the site in a process of its own on this machine"
+        f"{arguments.concurrency} {plural(arguments.concurrency, 'request')} at once; "
+        "the site in a process of its own on this machine"
     )
     return 0
 

@@ -6,15 +6,17 @@ import inspect
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
+from streamcrawl.arguments import meant, unknown_in
 from streamcrawl.cli.exits import WrongUsage, one_line
-from streamcrawl.errors import StreamcrawlError
+from streamcrawl.cli.lines import LOG
+from streamcrawl.errors import FlowError, StreamcrawlError
 from streamcrawl.mistakes import place_of, said
 
 if TYPE_CHECKING:
@@ -25,15 +27,26 @@ T = TypeVar("T")
 
 FLOW_HELP = "a Python file with a Crawl or a Spider in it, or a function that returns a Crawl; :name says which"
 
+TWICE = 'it runs its crawl while it is loaded, which would be twice: put run() under `if __name__ == "__main__":`'
+"""What is said of a file that does the work of `streamcrawl run` itself."""
+
 _CRAWL = re.compile(r"(\w+\.)*Crawl(\[.*\])?")
 
 
 class FlowFile(NamedTuple):
-    """A flow file that is loaded. `name`: which of its crawls is asked for, or None."""
+    """A flow file that is loaded.
+
+    Args:
+        path: The file.
+        name: Which of its crawls is asked for, or None.
+        module: What it has become.
+        begun: Crawls that it has run meanwhile, and in which line.
+    """
 
     path: Path
     name: str | None
     module: ModuleType
+    begun: Sequence[tuple[Crawl[Any], int]] = ()
 
 
 def add_spider_arguments(parser: ArgumentParser) -> None:
@@ -77,17 +90,25 @@ def file_from(given: str) -> Generator[FlowFile, None, None]:
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        yield FlowFile(path, name, _module(path))
+        begun: list[tuple[Crawl[Any], int]] = []
+        yield FlowFile(path, name, _module(path, name, begun), begun)
     finally:
         sys.path.remove(folder)
 
 
 def crawl_in(file: FlowFile, arguments: Mapping[str, str] | None = None) -> Crawl[Any]:
     """The crawl that is asked for, or the only one. Raises: WrongUsage."""
-    path, name, module = file
+    path, name, module, begun = file
     if name is None:
         name = _only(path, module)
-    return _named(path, module, name, dict(arguments or {}))
+    crawl = _named(path, module, name, dict(arguments or {}))
+    if begun:
+        from streamcrawl.crawl.loading import alike
+
+        for ran, line in begun:
+            if alike(ran, crawl):
+                raise WrongUsage(f"{path}: {TWICE} ({path}:{line})")
+    return crawl
 
 
 def all_in(file: FlowFile) -> dict[str, Any]:
@@ -95,7 +116,7 @@ def all_in(file: FlowFile) -> dict[str, Any]:
 
     Raises: WrongUsage if there is none of that name.
     """
-    path, name, module = file
+    path, name, module, _ = file
     if name is None:
         return {**_crawls(module), **_makers(module), **spiders(module)}
     return {name: _called(path, module, name)}
@@ -115,8 +136,18 @@ def _split(given: str) -> tuple[Path, str | None]:
     return path, name if named else None
 
 
-def _module(path: Path) -> ModuleType:
-    """The file as a module under its own name, so that processes it starts can import it, and pickles find it."""
+def _module(path: Path, asked: str | None, begun: list[tuple[Crawl[Any], int]]) -> ModuleType:
+    """The file as a module under its own name, so that processes it starts can import it, and pickles find it.
+
+    Args:
+        path: The file.
+        asked: Which of its crawls is asked for, or None.
+        begun: Takes the crawls that the file runs while it is loaded.
+
+    Raises: WrongUsage, also if it runs a crawl of its own that can only be the one that is asked for.
+    """
+    from streamcrawl.crawl.loading import BEGINNING
+
     name = path.stem
     if not name.isidentifier() or name in sys.modules or name in sys.stdlib_module_names:
         name = "streamcrawl_flow_" + re.sub(r"\W", "_", name)
@@ -126,7 +157,39 @@ def _module(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[name] = module
     execute = spec.loader.exec_module
-    return _users(path, lambda: execute(module) or module)
+
+    def beginning(crawl: Crawl[Any]) -> None:
+        if _is_named(crawl, module, asked):
+            raise FlowError(TWICE)
+        begun.append((crawl, _line_in(module)))
+
+    token = BEGINNING.set(beginning)
+    try:
+        return _users(path, lambda: execute(module) or module)
+    finally:
+        BEGINNING.reset(token)
+
+
+def _is_named(crawl: Crawl[Any], module: ModuleType, asked: str | None) -> bool:
+    """Whether a crawl is one that the module has under a name: under the name that is asked for, if one is."""
+    from streamcrawl.crawl.loading import alike, spider_of
+
+    spider = spider_of(crawl)
+    for name, value in vars(module).items():
+        same = alike(crawl, value) if is_crawl(value) else value is spider is not None
+        if same and asked in (None, name, getattr(spider, "name", None)):
+            return True
+    return False
+
+
+def _line_in(module: ModuleType) -> int:
+    """The line of the module that is being executed."""
+    frame: FrameType | None = inspect.currentframe()
+    while frame is not None and frame.f_globals is not vars(module):
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    return 0 if frame is None else frame.f_lineno
 
 
 def _users(path: Path, work: Callable[[], T]) -> T:
@@ -158,8 +221,13 @@ def _named(path: Path, module: ModuleType, name: str, arguments: dict[str, str])
         return value
     if is_spider(value):
         from streamcrawl.crawl.crawl import Crawl
+        from streamcrawl.spiders.arguments import unused
 
-        return _users(path, lambda: Crawl.of(value, **arguments))
+        crawl = _users(path, lambda: Crawl.of(value, **arguments))
+        for unread, near in unused(value, arguments):
+            hint = f"; did you mean {near!r}?" if near else ""
+            LOG.warning("-a %s=…: nothing in %s uses %r%s", unread, value.__name__, unread, hint)
+        return crawl
     if not callable(value):
         raise WrongUsage(
             f"{path}: {name} is a {type(value).__name__}, and neither a Crawl nor a function that returns one"
@@ -224,6 +292,9 @@ def _makers(module: ModuleType) -> dict[str, Callable[[], Any]]:
 
 
 def _made(path: Path, name: str, make: Callable[..., Any], arguments: dict[str, str]) -> Crawl[Any]:
+    with suppress(ValueError, TypeError):  # of which nobody knows what they take
+        if unknown := unknown_in(make, arguments):
+            raise WrongUsage(f"-a {unknown}=…: {path}: {name}() has no argument {unknown!r}; {meant(make, unknown)}")
     value = _users(path, lambda: make(**arguments))
     if is_crawl(value):
         return value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamcrawl.cli.exits import WrongUsage
+from streamcrawl.mistakes import plural
 
 if TYPE_CHECKING:
     from streamcrawl.storage.store import Place
@@ -68,7 +69,7 @@ def execute(arguments: argparse.Namespace) -> int:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise WrongUsage(f"{output}: {error.strerror or error}") from error
-    print(f"{output}: {shown} of {total} files" if shown < total else f"{output}: {total} files")
+    print(f"{output}: {shown} of {total} files" if shown < total else f"{output}: {total} {plural(total, 'file')}")
     return 0
 
 

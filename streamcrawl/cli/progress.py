@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from streamcrawl.cli.lines import LOG, Lines
 from streamcrawl.cli.memory import resident
+from streamcrawl.mistakes import plural
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
@@ -51,13 +52,13 @@ def how_far(run: Run, rate: float) -> str:
     counts = run.counts
     errors = counts.callback_errors + run.stats.get("items_failed", 0) + run.stats.get("operator_errors", 0)
     parts = [
-        f"{counts.pages:,} pages ({rate:.0f}/s)",
-        f"{counts.items:,} items",
+        f"{counts.pages:,} {plural(counts.pages, 'page')} ({rate:.0f}/s)",
+        f"{counts.items:,} {plural(counts.items, 'item')}",
         f"{run.frontier.waiting:,} queued",
         f"{counts.failed:,} failed",
     ]
     if errors:
-        parts.append(f"{errors:,} errors")
+        parts.append(f"{errors:,} {plural(errors, 'error')}")
     parts.append(f"{resident() / 1e6:.0f} MB")
     stopping = "" if run.reason == "finished" else f"stopping ({run.reason}): "
     return stopping + ", ".join(parts)

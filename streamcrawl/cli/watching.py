@@ -119,4 +119,7 @@ def _trouble(summary: Summary, failures: list[Exception]) -> str:
     told = [f"{count} {'error' if count == 1 else 'errors'} {where}" for where, count in kinds.items() if count]
     if told:
         return ", ".join(told)
-    return f"no page was reached: {one_line(failures[0])}" if failures else "no page was reached"
+    if failures:
+        return f"no page was reached: {one_line(failures[0])}"
+    dropped = ", ".join(summary.counts.dropped)
+    return f"no page was reached: {summary.dropped} dropped ({dropped})" if dropped else "no page was reached"

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Request, StartSource
 from streamcrawl.crawl.asking import asking
 from streamcrawl.crawl.budget import parse_size
 from streamcrawl.crawl.frozen import frozen
 from streamcrawl.crawl.interrupts import interrupting
+from streamcrawl.crawl.loading import BEGINNING
 from streamcrawl.crawl.of import begun, bind, exchanged, of_spider
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.start import checked
@@ -93,6 +95,7 @@ class Options:
         scope_test(self.scope)
 
 
+@telling
 class Crawl(Generic[T]):
     """What to crawl, and the pipe that it goes through.
 
@@ -341,6 +344,9 @@ class Crawl(Generic[T]):
         return self._begin(loop, on_item=on_item)
 
     def _begin(self, loop: asyncio.AbstractEventLoop, **ends: Any) -> Run:
+        beginning = BEGINNING.get()
+        if beginning is not None:
+            beginning(self)
         crawl, crawler = bind(self)
         run = Run(crawl, loop, **ends)
         if crawler is not None:

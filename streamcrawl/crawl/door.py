@@ -7,6 +7,7 @@ from collections.abc import Callable
 import can_ada
 
 from streamcrawl.core import Again, Dropped, Failed, Lease, Request
+from streamcrawl.crawl.advice import Advice
 from streamcrawl.crawl.summary import Counts
 from streamcrawl.errors import FlowError, InvalidURL, JobError
 from streamcrawl.events import Events, Notice, RequestDropped, RequestFailed, Scheduled
@@ -34,6 +35,7 @@ class Door:
         in_scope: Callable[[Request], bool],
         refused: Callable[[Request, str, Lease | None, int], None],
         lost: Callable[[Exception, Lease | None], None],
+        advice: Advice,
     ) -> None:
         self._recent: set[str] = set()
         """URLs, as they were written, that were known a moment ago: most links of a site are on all of its pages."""
@@ -44,6 +46,7 @@ class Door:
         self._counts = counts
         self._events = events
         self._in_scope = in_scope
+        self._advice = advice
 
     def known(self, request: Request) -> bool:
         """Whether a link leads to what was seen; it is counted then. This runs for every link of every page."""
@@ -81,10 +84,10 @@ class Door:
             request = self._vetted(request)
             url = normalize(request.url)
         except TypeError as error:
-            self.failed(Failed(request, FlowError(f"{masked(request.url)}: {error}")))
+            self.failed(self._advice.wrong_start(request, FlowError(f"{masked(request.url)}: {error}")))
             return
         except InvalidURL as error:
-            self.failed(Failed(request, error))
+            self.failed(self._advice.wrong_start(request, error))
             return
         self._admit(request.replace(url=url, site=request.site or host_of(url), start=True), None)
 
@@ -106,16 +109,13 @@ class Door:
             request = self._vetted(request)
             url = normalize(request.url)
         except TypeError as error:
-            self._tell(
-                f"the callback for {masked(parent.url)} yielded {masked(request.url)}, which is not asked for: {error}",
-                "error",
-            )
+            self._advice.wrong_link(parent, f"{masked(request.url)}, which is not asked for: {error}", lease)
             self._drop(request, "invalid request", lease, nth)
             return
         except InvalidURL:
-            if "://" not in request.url:
-                text = f"the callback for {masked(parent.url)} yielded {request.url!r}, which is no absolute URL"
-                self._tell(f"{text}: page.follow(…) makes one of it", "warning")
+            if _is_relative(request.url, parent.url):
+                text = f"{request.url!r}, which is no absolute URL: page.follow(…) makes one of it"
+                self._advice.wrong_link(parent, text, lease)
             self._drop(request, "invalid URL", lease, nth)
             return
         scheme = scheme_of(url)
@@ -200,6 +200,8 @@ class Door:
         return True
 
     def _drop(self, request: Request, reason: str, lease: Lease | None = None, nth: int = -1) -> None:
+        if request.start:
+            self._advice.start_dropped(request, reason)
         self.dropped(reason, request)
         if request.errback is not None:
             self._refused(request, reason, lease, nth)
@@ -216,3 +218,11 @@ class Door:
         self._counts.failed += 1
         if self._events.wants(RequestFailed):
             self._events.emit(RequestFailed(failed=failed))
+
+
+def _is_relative(url: str, page: str) -> bool:
+    """Whether it is a URL with regard to the page's; a link that is none stays in `follow_all` as it stands."""
+    try:
+        return "://" not in url and bool(_parse(page) + url)
+    except (ValueError, TypeError):
+        return False

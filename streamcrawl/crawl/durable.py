@@ -70,7 +70,7 @@ class Durable:
                 return False
             store.note("finished", False)
             self._tell(
-                f"job {self._directory}: {again} requests are asked again; "
+                f"job {self._directory}: {again} {'request is' if again == 1 else 'requests are'} asked again; "
                 "feeds that are not appended to are written anew",
                 "info",
             )

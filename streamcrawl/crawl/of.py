@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
+from streamcrawl.arguments import meant, unknown_in
 from streamcrawl.core import ScrapeLayer
 from streamcrawl.errors import FlowError, StreamcrawlError
 from streamcrawl.events import Events, Notice, RunStarted
@@ -86,7 +87,9 @@ def of_spider(spider: type[Spider], arguments: Mapping[str, Any]) -> OfSpider:
     try:
         inspect.signature(takes).bind(*([None] if takes is not spider else ()), **arguments)
     except TypeError as error:
-        raise FlowError(f"{made!r} cannot be made: {error}") from error
+        unknown = unknown_in(takes, arguments)
+        hint = f"; {meant(takes, unknown)}" if unknown else ""
+        raise FlowError(f"{made!r} cannot be made: {error}{hint}") from error
     return made
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from streamcrawl.events import Stalled
+from streamcrawl.mistakes import plural
 
 if TYPE_CHECKING:
     from streamcrawl.crawl.run import Run
@@ -92,7 +93,7 @@ class Pump:
         run = self._run
         limit = run.crawl.options.limit_pages
         if limit is not None and run.counts.pages >= limit and not run.stopping:
-            run.stop(f"limit of {limit} pages")
+            run.stop(f"limit of {limit} {plural(limit, 'page')}")
         held_up = run.budget.full or run.settling.full
         if run.flying or run.working or run.refusing.telling or run.nested.active:
             self._arm()

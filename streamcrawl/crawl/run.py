@@ -23,6 +23,7 @@ from streamcrawl.core import (
     Outcome,
     Request,
 )
+from streamcrawl.crawl.advice import Advice
 from streamcrawl.crawl.budget import GATHERED, PAGE, TREE, Budget
 from streamcrawl.crawl.door import Door
 from streamcrawl.crawl.durable import Durable
@@ -52,6 +53,7 @@ from streamcrawl.events import (
 from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.frontier.hosts import HostTable
 from streamcrawl.frontier.message import Messages
+from streamcrawl.mistakes import plural
 from streamcrawl.response import Response
 from streamcrawl.scoping import scope_test
 from streamcrawl.streams.context import RunContext
@@ -99,6 +101,7 @@ class Run(RunContext):
         self.durable = options.job is not None
         self.job = None if options.job is None else Durable(self, options.job, options.recrawl)
         self.refusing = Refusing(self)
+        self.advice = Advice(self)
         self.door = Door(
             self.frontier,
             self.counts,
@@ -106,6 +109,7 @@ class Run(RunContext):
             scope_test(options.scope),
             self.refusing,
             self.lost,
+            self.advice,
         )
         self.begin = Start(crawl.start_source, self, self._take_start, self.moved)
         self.nested = Nested(self)
@@ -235,6 +239,9 @@ class Run(RunContext):
             lease.cut = True
         self.fail(error)
 
+    def gave_none(self, function: Callable[..., Any]) -> None:
+        self.advice.gave_none(function)
+
     def _take_start(self, element: Any) -> None:
         if self.starting is not None:
             self.starting(element)
@@ -251,6 +258,8 @@ class Run(RunContext):
         if isinstance(outcome, Failed):
             self.door.failed(outcome)
         else:
+            if isinstance(self.page, core.Start):
+                self.advice.start_dropped(outcome.request, outcome.reason)
             self.door.dropped(outcome.reason, outcome.request)
             if outcome.request.errback is not None:
                 self.refusing.by_layer(outcome)
@@ -385,24 +394,28 @@ class Run(RunContext):
             lease.verdict, lease.reason = "failed", f"{type(input.error).__name__}: {input.error}"
             self.door.failed(input)
         elif isinstance(input, Dropped):
+            if input.request.start:
+                self.advice.start_dropped(input.request, input.reason)
             self.door.dropped(input.reason, input.request)
         if done.error is not None:
-            self._callback_failed(lease, done.error)
+            self.callback_failed(lease.request, lease, done.error)
         if lease.holds > 1:
             self.budget.charge(lease, GATHERED)
         lease.release()
         self.moved()
 
-    def _callback_failed(self, lease: Lease, error: Exception) -> None:
+    def callback_failed(self, request: Request, lease: Lease | None, error: Exception) -> None:
+        """Count and tell what is wrong in a callback for `request`'s response."""
         from streamcrawl.errors import Drop
 
         if isinstance(error, Drop):
             self.stats[f"callback_dropped/{error.reason}"] += 1
             return
-        lease.verdict, lease.reason = "failed", str(error)
+        if lease is not None:
+            lease.verdict, lease.reason = "failed", str(error)
         self.counts.callback_errors += 1
         if self.events.wants(CallbackFailed):
-            self.events.emit(CallbackFailed(request=lease.request, error=error))
+            self.events.emit(CallbackFailed(request=request, error=error))
 
     def accepted(self, lease: Lease) -> None:
         """Nobody works for the lease any more: its items are with every sink."""
@@ -425,7 +438,7 @@ class Run(RunContext):
         limit = self.crawl.options.limit_items
         if limit is not None and self.counts.items >= limit and not self.enough:
             self.enough = True
-            self.stop(f"limit of {limit} items")
+            self.stop(f"limit of {limit} {plural(limit, 'item')}")
 
     def broken(self, error: Exception) -> None:
         """The pipe of items has ended with an error: nothing will come out of it any more."""
@@ -451,6 +464,7 @@ class Run(RunContext):
             self.error = self.error or error
         finally:
             await self.ending.close()
+            self.advice.at_the_end()
             self.summary = self._summary(self.monotonic() - started)
             self.events.emit(RunFinished(reason=self.reason, error=self.error))
             self.events.complete()

@@ -13,7 +13,7 @@ from streamcrawl.core import Extent, Lease, Progress, Request, StartSource
 from streamcrawl.errors import FlowError
 from streamcrawl.events import Notice
 from streamcrawl.items import is_item
-from streamcrawl.mistakes import said
+from streamcrawl.mistakes import paused_at, said
 from streamcrawl.streams.scraper import START
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class Start:
                 from_any_thread(self._end),
                 scheduler=self._run.scheduler,
             )
+
+    @property
+    def place(self) -> str:
+        """Where in the user's own code the generator stands that gives the start; "" if it is none."""
+        return paused_at(self._iterator or self._async)
 
     @property
     def can_pull(self) -> bool:

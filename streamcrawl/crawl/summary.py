@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from streamcrawl.streams.counting import Counters
+
+REASONS = 8
+"""How many reasons are shown one by one, the most frequent ones."""
+
+FILES = {"downloaded": "downloaded", "cached": "from the cache", "uptodate": "up to date"}
+"""How the outcomes of files are shown; those that failed are trouble."""
 
 
 class Offered(msgspec.Struct):
@@ -106,31 +113,63 @@ class Summary(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         offered = self.counts.offered
         rate = self.pages / self.seconds if self.seconds > 0 else 0.0
-        outcomes = f"{self.responses} responses + {self.failed} failed + {self.dropped} dropped"
         brought = f"{_many(self.pages, 'page')}, {_many(self.items, 'item')}"
+        ends = {"failed": self.failed, "dropped": self.dropped, "again": self.again, "waiting": self.waiting}
+        outcomes = [_many(self.responses, "response"), *(f"{count:,} {end}" for end, count in ends.items() if count)]
         lines = [
             f"{self.reason}: {brought} in {self.seconds:.1f} s ({rate:.0f} pages/s)",
-            f"offered {offered.total} = {outcomes} + {self.again} again + {self.waiting} waiting",
-            f"  offered: {offered.start} start, {offered.links} links, {offered.hops} hops, {offered.nested} nested"
-            + (f", {offered.resumed} resumed" if offered.resumed else ""),
+            f"offered {offered.total:,} = {' + '.join(outcomes)}",
+            *(f"  {name}: {text}" for name, text in self._details() if text),
         ]
-        if self.counts.dropped:
-            reasons = sorted(self.counts.dropped.items(), key=lambda pair: -pair[1])
-            lines.append("  dropped: " + ", ".join(f"{count} {reason}" for reason, count in reasons[:8]))
-        trouble = {
-            "error in callbacks": self.counts.callback_errors,
-            "error in operators": self.stats.get("operator_errors", 0),
-            "item failed": self.stats.get("items_failed", 0),
-            "item dropped": self.stats.get("items_dropped", 0),
-            "file failed": self.stats.get("file_status_count/failed", 0),
-        }
-        if any(trouble.values()):
-            lines.append("  trouble: " + ", ".join(_many(count, what) for what, count in trouble.items() if count))
         if self.error is not None:
             lines.append(f"  error: {self.error}")
         return "\n".join(lines)
 
+    def _details(self) -> tuple[tuple[str, str], ...]:
+        """The lines below the sum; those that have nothing to say are empty."""
+        counts, stats = self.counts, self.stats
+        offered = {name: getattr(counts.offered, name) for name in counts.offered.__struct_fields__}
+        ones = {"links": "link", "hops": "hop"}
+        origins = (
+            f"{count:,} {ones.get(name, name) if count == 1 else name}" for name, count in offered.items() if count
+        )
+        stored = {"from the cache": stats.get("httpcache/hit", 0), "renewed": stats.get("httpcache/revalidate", 0)}
+        pages = f"{_many(counts.pages, 'page')}, {counts.nested:,} nested"
+        statuses = _below(stats, "httperror/response_ignored_status_count/")
+        failed = {f"HTTP status {status}": count for status, count in statuses.items()}
+        failed["other"] = counts.failed - sum(failed.values())
+        files = _below(stats, "file_status_count/")
+        trouble = {
+            "error in callbacks": counts.callback_errors,
+            "error in operators": stats.get("operator_errors", 0),
+            "item failed": stats.get("items_failed", 0),
+            "file failed": files.get("failed", 0),
+        }
+        return (
+            ("offered", ", ".join(origins)),
+            ("responses", f"{pages}; {_reasons(stored)}" if any(stored.values()) else ""),
+            ("failed", _reasons(failed) if statuses else ""),
+            ("dropped", _reasons(counts.dropped)),
+            ("dropped by callbacks", _reasons(_below(stats, "callback_dropped/"))),
+            ("items dropped", _reasons(_below(stats, "items_dropped/"))),
+            ("files", _reasons({said: files.get(status, 0) for status, said in FILES.items()})),
+            ("trouble", ", ".join(_many(count, what) for what, count in trouble.items() if count)),
+        )
+
+
+def _below(stats: Mapping[str, Any], prefix: str) -> dict[str, int]:
+    """The counters whose names begin so, by the rest of the name."""
+    return {name.removeprefix(prefix): count for name, count in stats.items() if name.startswith(prefix)}
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    """How many of what, the most frequent first."""
+    counted = sorted(((reason, count) for reason, count in counts.items() if count > 0), key=lambda pair: -pair[1])
+    shown = [f"{count:,} {reason}" for reason, count in counted[:REASONS]]
+    left = sum(count for _, count in counted[REASONS:])
+    return ", ".join([*shown, f"{left:,} for other reasons"] if left else shown)
+
 
 def _many(count: int, what: str) -> str:
     noun, _, rest = what.partition(" ")
-    return f"{count} {noun}{'' if count == 1 else 's'}{' ' if rest else ''}{rest}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}{' ' if rest else ''}{rest}"

@@ -31,7 +31,7 @@ def described(
     *,
     format: str | FeedFormat | None,
     mode: Mode,
-    fields: Mapping[str, str] | Iterable[str] | None,
+    fields: Mapping[str, str] | Iterable[str] | str | None,
     encoding: str,
     indent: int,
     format_options: Mapping[str, Any] | None,

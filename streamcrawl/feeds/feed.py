@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from streamcrawl.core import OpenSink, Run
-from streamcrawl.feeds.choosing import Chosen, Test
+from streamcrawl.feeds.choosing import Chosen, Test, Unseen
 from streamcrawl.feeds.events import Told
 from streamcrawl.feeds.names import UriParams, has_part, has_time, names_in, of_run
 from streamcrawl.feeds.opening import Manner, Mode, open_feed
@@ -79,9 +79,11 @@ class Feed(SinkOperator):
             opened = replace(cast("Any", self.table), path=uri).open(run, inner)
         timed = has_time(self.uri)
         rename = self.fields if self.table is not None else None
-        if self.wanted is None and rename is None and not timed:
+        expected: Iterable[str] | None = self.fields or getattr(self.table, "fields", None)
+        unseen = None if expected is None else Unseen(expected)
+        if self.wanted is None and rename is None and unseen is None and not timed:
             return opened
-        return Chosen(opened, self.wanted, rename, began if timed else None)
+        return Chosen(opened, self.wanted, rename, began if timed else None, unseen, Told(run, uri).notice)
 
     def _open(self, run: Run, uri: str, token: Any) -> OpenSink:
         path = None if uri == STDOUT else local_path(uri)

@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 from lxml import etree
 from w3lib.url import canonicalize_url
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import RUN
 from streamcrawl.errors import InvalidURL
 from streamcrawl.hrefs import LARGE
@@ -29,6 +30,7 @@ WHITE = " \t\n\r\f"
 """ASCII whitespace, as HTML has it."""
 
 
+@telling
 class LinkExtractor:
     """Finds the links of a page that are wanted. A description: any number of crawls may use it at once.
 

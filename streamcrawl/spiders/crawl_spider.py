@@ -8,6 +8,7 @@ from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Dropped, Failed, Request
 from streamcrawl.errors import FlowError
 from streamcrawl.items import is_item
@@ -32,6 +33,7 @@ def _every_link() -> Extractor:
     return LinkExtractor()
 
 
+@telling
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """Which links are followed, and what becomes of the pages that they lead to.

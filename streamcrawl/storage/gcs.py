@@ -10,6 +10,7 @@ from secrets import token_hex
 from typing import Any, cast
 from urllib.parse import quote
 
+from streamcrawl.storage.gcs_calls import Calls
 from streamcrawl.storage.remote import Remote
 from streamcrawl.storage.s3 import CHECKSUM, key_of
 from streamcrawl.storage.store import Meta, Place, Stat
@@ -35,7 +36,7 @@ ACLS = (
 
 
 class Gcs(Remote):
-    """Objects of a bucket, below a prefix: the JSON API, through gcsfs, which knows credentials and when to retry."""
+    """Objects of a bucket, below a prefix: the JSON API, through gcsfs, which knows credentials and errors."""
 
     def __init__(self, place: Place) -> None:
         self._acl = _acl(place.acl)
@@ -49,19 +50,30 @@ class Gcs(Remote):
         # What fsspec has for gs: asks by gRPC what kind of bucket it is, and waits where nobody answers that.
         from gcsfs.core import GCSFileSystem  # type: ignore[import-untyped] # pyright: ignore
 
-        files: Any = cast("Any", GCSFileSystem)(**place.storage)
+        storage = dict(place.storage)
+        retries = {name: storage.pop(name) for name in ("retries", "connect_retries") if name in storage}
+        files: Any = cast("Any", GCSFileSystem)(**storage)
+        self._call = Calls(files, **retries)
         return files, str(files._strip_protocol(place.uri))
 
     def check(self) -> None:
         """See that the bucket is there and the credentials are known."""
         try:
-            _refused(self._fs, self._bucket)
-            self._fs.call("GET", "b/{}/o", self._bucket, maxResults=1, json_out=True)
+            self._refused()
+            self._call("GET", "b/{}/o", self._bucket, maxResults=1, json_out=True)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no bucket {self._bucket!r}") from error
         except OSError as error:
             if "forbidden" not in str(error).lower():  # who may write need not be allowed to list
                 raise
+
+    def _refused(self) -> None:
+        """Raises: PermissionError if the credentials are none: gcsfs would say them again and again."""
+        try:
+            self._call.once("GET", "b/{}", self._bucket)
+        except Exception as error:
+            if getattr(error, "code", None) == 401:
+                raise PermissionError(str(error)) from error
 
     def put(self, path: str, data: Block, meta: Meta) -> None:
         told = self._resource(path, meta)
@@ -71,11 +83,11 @@ class Gcs(Remote):
         head += f"--{mark}\r\nContent-Type: {kind}\r\n\r\n"
         body = b"".join((head.encode(), data, f"\r\n--{mark}--".encode()))
         headers = {"Content-Type": f"multipart/related; boundary={mark}"}
-        self._fs.call("POST", self._uploads(), uploadType="multipart", headers=headers, data=_file(body), **self._acl)
+        self._call("POST", self._uploads(), uploadType="multipart", headers=headers, data=_file(body), **self._acl)
 
     def begin(self, path: str, meta: Meta) -> _Resumable:
         told = self._resource(path, meta)
-        headers, _ = self._fs.call(
+        headers, _ = self._call(
             "POST",
             f"{self._uploads()}?name={quote(told['name'], safe='')}",
             uploadType="resumable",
@@ -83,11 +95,11 @@ class Gcs(Remote):
             headers={"X-Upload-Content-Type": told.get("contentType", "application/octet-stream")},
             **self._acl,
         )
-        return _Resumable(self._fs, str(headers["Location"]))
+        return _Resumable(self._call, str(headers["Location"]))
 
     def stat(self, path: str, digest: str) -> Stat | None:
         try:
-            found = self._fs.call("GET", "b/{}/o/{}", self._bucket, self._key(path), json_out=True)
+            found = self._call("GET", "b/{}/o/{}", self._bucket, self._key(path), json_out=True)
         except FileNotFoundError:
             return None
         fields: dict[str, str] = found.get("metadata", {})
@@ -99,12 +111,12 @@ class Gcs(Remote):
     # gcsfs's own reading and deleting first asks by gRPC what kind of bucket it is; the JSON API serves all kinds.
 
     def read(self, path: str) -> bytes:
-        _, body = self._fs.call("GET", self._fs.url(self._at(path)))
+        _, body = self._call("GET", self._fs.url(self._at(path)))
         return bytes(body)
 
     def delete(self, path: str) -> bool:
         try:
-            self._fs.call("DELETE", "b/{}/o/{}", self._bucket, self._key(path))
+            self._call("DELETE", "b/{}/o/{}", self._bucket, self._key(path))
         except FileNotFoundError:
             return False
         return True
@@ -115,7 +127,7 @@ class Gcs(Remote):
         found: dict[str, Stat] = {}
         page: dict[str, Any] = {}
         while True:
-            page = self._fs.call("GET", "b/{}/o", self._bucket, prefix=prefix, json_out=True, **_next(page))
+            page = self._call("GET", "b/{}/o", self._bucket, prefix=prefix, json_out=True, **_next(page))
             for each in page.get("items", []):
                 found[each["name"][start:]] = Stat(self._moment(each), int(each["size"]))
             if "nextPageToken" not in page:
@@ -148,8 +160,8 @@ class _Resumable:
     Source: Cloud Storage JSON API, "Resumable uploads": every piece but the last is a multiple of 256 KiB.
     """
 
-    def __init__(self, fs: Any, location: str) -> None:
-        self._fs = fs
+    def __init__(self, call: Calls, location: str) -> None:
+        self._call = call
         self._location = location
         self._sent = 0
         self._last: bytes | None = None
@@ -167,37 +179,20 @@ class _Resumable:
     def abort(self) -> None:
         # Once: the answer to it is 499, which is no success, and what is not ended is forgotten after a week anyway.
         with suppress(Exception):
-            _once(self._fs, "DELETE", self._location)
+            self._call.once("DELETE", self._location)
 
     def _send(self, block: bytes, total: str) -> None:
         data = memoryview(block)
         while True:
             end = self._sent + len(data)
             headers = {"Content-Range": f"bytes {self._sent}-{end - 1}/{total}", "Content-Length": str(len(data))}
-            told, _ = self._fs.call("PUT", self._location, headers=headers, data=_file(data))
+            told, _ = self._call("PUT", self._location, headers=headers, data=_file(data))
             kept = str(told.get("Range", "")).rpartition("-")[2]
             if not kept.isdecimal() or int(kept) + 1 >= end:
                 self._sent = end
                 return
             data = data[int(kept) + 1 - self._sent :]
             self._sent = int(kept) + 1
-
-
-def _once(fs: Any, *request: Any) -> None:
-    """Send it, and do not repeat it as gcsfs does otherwise: half a minute long if credentials are refused."""
-    from fsspec.asyn import sync  # type: ignore[import-untyped] # pyright: ignore
-
-    once = getattr(cast("Any", type(fs))._request, "__wrapped__")  # noqa: B009 - it is set by a decorator
-    sync(fs.loop, once, fs, *request)
-
-
-def _refused(fs: Any, bucket: str) -> None:
-    """Raises: PermissionError if the credentials are none."""
-    try:
-        _once(fs, "GET", "b/{}", bucket)
-    except Exception as error:
-        if getattr(error, "code", None) == 401:
-            raise PermissionError(str(error)) from error
 
 
 def fields_of(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -225,7 +220,7 @@ def _next(page: dict[str, Any]) -> dict[str, str]:
     return {"pageToken": page["nextPageToken"]} if "nextPageToken" in page else {}
 
 
-def _acl(acl: str | None) -> dict[str, str]:
+def _acl(acl: str | None) -> dict[str, Any]:
     """Names are taken as S3 writes them, too: "public-read" is "publicRead"."""
     if acl is None:
         return {}

@@ -178,6 +178,9 @@ def _lazily(module: str, name: str) -> Opener:
 
 SCHEMES: dict[str, Opener] = {
     "*": _lazily("remote", "Remote"),
+    "abfs": _lazily("azure", "Azure"),
+    "abfss": _lazily("azure", "Azure"),
+    "az": _lazily("azure", "Azure"),
     "file": _lazily("folder", "folder_of"),
     "ftp": _lazily("ftp_store", "FtpStore"),
     "ftps": _lazily("ftp_store", "FtpStore"),

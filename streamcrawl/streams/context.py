@@ -37,6 +37,7 @@ class RunContext:
         self.scheduler = RunScheduler(loop, self.now)
         self.extent: Extent | None = None
         self.page: ScrapeInput | None = None
+        self.source: object = None
         self.congestion = 0
         self.enough = False
         self.durable = False
@@ -61,6 +62,9 @@ class RunContext:
 
     def known(self, request: Request) -> bool:
         return False
+
+    def gave_none(self, function: Callable[..., Any]) -> None:
+        """Without a crawl it may be that the callback is there for what it does."""
 
     async def reserve(self, request: Request, size: int) -> None:
         """Without a crawl there is no ceiling."""

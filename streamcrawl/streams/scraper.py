@@ -112,9 +112,12 @@ class Scraping:
     def _call(self, page: Page, function: Callable[..., Any]) -> Any:
         self._run.page = page.input
         try:
-            return function(page.input, **page.input.request.cb_kwargs)
+            page.source = result = function(page.input, **page.input.request.cb_kwargs)
         finally:
             self._run.page = None
+        if result is None and self._layers.whole and isinstance(page.input, Response):
+            self._run.gave_none(function)
+        return result
 
     def start(self, element: Any) -> None:
         """What the crawl's start brings goes through the layers like what a callback yields."""
@@ -187,6 +190,8 @@ class Scraping:
     def _take(self, page: Page, function: Callable[..., Any], result: Any) -> None:
         page.source = result
         if result is None:
+            if isinstance(page.input, Response):
+                self._run.gave_none(function)
             self._done(page, None)
         elif isinstance(result, Iterator):
             page.outputs = result
@@ -295,13 +300,14 @@ class Scraping:
                 raise no_item(output, page.input, "the callback", "yielded", page.source)
             if not run.known(output):
                 before, run.extent = run.extent, page.extent
+                run.source = page.source
                 try:
                     links = self._links if not output.skip else unskipped(self._links, output)
                     link = self._layers.passed(links, output, page.input)
                     if link is not None:
                         self._lower.on_next(link)
                 finally:
-                    run.extent = before
+                    run.extent, run.source = before, None
         elif is_item(output):
             lease = page.lease
             if lease is None:

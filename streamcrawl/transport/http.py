@@ -37,6 +37,7 @@ from streamcrawl.headers import Headers
 from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
+from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.light import LightRequest, LightResponse
 from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
 from streamcrawl.transport.pool import PooledResponse, Unanswered, make_session
@@ -61,7 +62,7 @@ class HttpTransport:
     def __init__(self, wire: Wire, run: Run) -> None:
         self._wire = wire
         self._run = run
-        self._transport = open_transport(wire)
+        self._transport = open_transport(wire, lambda counter: count(run, counter, 1))
         self._user_agent = (b"User-Agent", wire.user_agent.encode("ascii"))
         self._reaching = Reaching(run)
         self._streams: set[StreamedBody] = set()
@@ -197,9 +198,9 @@ class HttpTransport:
         await self._transport.aclose()
 
 
-def open_transport(wire: Wire) -> httpx.AsyncBaseTransport:
+def open_transport(wire: Wire, noticed: Noticed = unnoticed) -> httpx.AsyncBaseTransport:
     """The httpx transport that a Wire asks for."""
-    return PooledTransport(wire.verify, wire.user_agent) if wire.transport is None else wire.transport()
+    return PooledTransport(wire.verify, wire.user_agent, noticed) if wire.transport is None else wire.transport()
 
 
 def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
@@ -214,18 +215,21 @@ class PooledTransport(httpx.AsyncBaseTransport):
     and in order, and knows the server's address.
     """
 
-    def __init__(self, verify: bool | ssl.SSLContext = True, user_agent: str = "") -> None:
+    def __init__(
+        self, verify: bool | ssl.SSLContext = True, user_agent: str = "", noticed: Noticed = unnoticed
+    ) -> None:
         self._verify = verify
+        self._noticed = noticed
         self._sessions: dict[tuple[str, ...], aiohttp.ClientSession] = {}
         """By reach: a connection that one request may use is not lent to another that may not."""
-        self._proxied = ProxiedSessions(user_agent)
+        self._proxied = ProxiedSessions(user_agent, noticed)
         self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         reach: tuple[str, ...] = request.extensions.get("reach", ANY)
         session = self._sessions.get(reach)
         if session is None:
-            session = self._sessions[reach] = make_session(reach)
+            session = self._sessions[reach] = make_session(reach, self._noticed)
         content, url, proxy = request.read(), str(request.url), request.extensions.get("proxy")
         options: dict[str, Any] = {
             "headers": outgoing_fields(request.raw if isinstance(request, LightRequest) else request.headers.raw),

@@ -13,10 +13,11 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import TransferEncodingError
 
 from streamcrawl.transport.addresses import Permits, permits
+from streamcrawl.transport.framing import Noticed, framed, unnoticed
 from streamcrawl.transport.reach import Reach, refused
 from streamcrawl.transport.resolver import CheckedResolver, Names
 
-HEADER_SIZE = 64 * 1024
+HEADER_SIZE = 128 * 1024
 """Bytes of one header field or of the status line; some sites' cookies and policies are far above aiohttp's 8 KiB."""
 
 HEADER_COUNT = 512
@@ -128,15 +129,20 @@ def socket_maker(permitted: Permits) -> Callable[[AddressInfo], socket.socket]:
     return make
 
 
-def make_session(reach: tuple[str, ...]) -> aiohttp.ClientSession:
+def make_session(reach: tuple[str, ...], noticed: Noticed = unnoticed) -> aiohttp.ClientSession:
     """A session on connections that go only where `reach` permits."""
-    return session_on(make_connector(reach))
+    return session_on(make_connector(reach), noticed)
 
 
-def session_on(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    """A session that sends what it is given: no cookies, proxies, timeouts, decoding or fields of its own."""
+def session_on(connector: aiohttp.TCPConnector, noticed: Noticed = unnoticed) -> aiohttp.ClientSession:
+    """A session that sends what it is given: no cookies, proxies, timeouts, decoding or fields of its own.
+
+    Args:
+        connector: Makes its connections.
+        noticed: Counts what servers sent that is not quite HTTP.
+    """
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=framed(connector, noticed),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -6,6 +6,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from streamcrawl.core import Request
 from streamcrawl.errors import ProxyError, UnsupportedScheme
 from streamcrawl.proxy_urls import ProxyAddress, proxy_address
 from streamcrawl.transport.body import one_line, shown
+from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.pool import IDLE_SECONDS, session_on
 
 FIELD = b"proxy-authorization"
@@ -128,11 +130,12 @@ class ProxiedSessions:
 
     Args:
         user_agent: What proxies are told at CONNECT; "": as aiohttp has it.
+        noticed: Counts what servers sent that is not quite HTTP.
     """
 
-    def __init__(self, user_agent: str) -> None:
+    def __init__(self, user_agent: str, noticed: Noticed = unnoticed) -> None:
         self._user_agent = user_agent
-        self._socks = PerProxy(open_socks, aiohttp.ClientSession.close)
+        self._socks = PerProxy(partial(open_socks, noticed=noticed), aiohttp.ClientSession.close)
 
     async def request(
         self, session: aiohttp.ClientSession, proxy: ProxyAddress, method: str, url: str, options: dict[str, Any]
@@ -177,7 +180,7 @@ class ProxiedSessions:
         await self._socks.aclose()
 
 
-def open_socks(proxy: ProxyAddress) -> aiohttp.ClientSession:
+def open_socks(proxy: ProxyAddress, noticed: Noticed = unnoticed) -> aiohttp.ClientSession:
     """A session whose connections go through a SOCKS proxy, which resolves the names.
 
     Raises: UnsupportedScheme if the package for it is not installed.
@@ -197,7 +200,7 @@ def open_socks(proxy: ProxyAddress) -> aiohttp.ClientSession:
         limit_per_host=0,
         keepalive_timeout=IDLE_SECONDS,
     )
-    return session_on(connector)
+    return session_on(connector, noticed)
 
 
 def proxy_error(error: BaseException, proxy: ProxyAddress, url: str) -> ProxyError | None:

@@ -40,7 +40,7 @@ BAD = {
     "relative URL": (
         f"{HEAD}\ncrawl = Crawl('example.com')",
         "",
-        "{path}: invalid URL 'example.com': it is relative; a URL starts with a scheme such as https:// (flow.py:3)",
+        "{path}: invalid URL 'example.com': it has no scheme: did you mean https://example.com? (flow.py:3)",
     ),
     "order": (
         f"{HEAD}crawl = Crawl('http://a/').pipe(ops.scrape(print))",
@@ -213,7 +213,7 @@ def test_an_imported_spider_counts_where_there_is_no_other() -> None:
             f"{HEAD}def make() -> Crawl: return {ONE}",
             "",
             {"x": "1"},
-            "{path}: TypeError: make() got an unexpected keyword argument 'x'",
+            "-a x=…: {path}: make() has no argument 'x'; it takes no arguments",
         ),
     ],
 )

@@ -75,7 +75,7 @@ def test_an_object_store(cli: Cli, folder: Path) -> None:
         options = [f"{name}={value}" for name, value in server.storage.items()]
         arguments = [each for option in options for each in ("--storage", option)]
         done = cli("gallery", "s3://shop/a", *arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "gallery.html: 1 files\n", "")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "gallery.html: 1 file\n", "")
         assert f'href="{server.url}/shop/a/full/x.pdf"' in (folder / "gallery.html").read_text()
 
 

@@ -184,7 +184,7 @@ def test_how_far_counts_errors_and_says_when_it_stops() -> None:
     texts.append(how_far(runs[0], 7.4))
     assert re.sub(r"\d+ MB", "M", texts[0]) == "0 pages (0/s), 0 items, 0 queued, 0 failed, M"
     assert re.sub(r"\d+ MB", "M", texts[1]) == (
-        "stopping (limit of 1 pages): 1 pages (7/s), 0 items, 1 queued, 0 failed, 1 errors, M"
+        "stopping (limit of 1 page): 1 page (7/s), 0 items, 1 queued, 0 failed, 1 error, M"
     )
 
 

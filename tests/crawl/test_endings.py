@@ -104,7 +104,7 @@ def test_a_start_that_waits_for_ever_does_not_keep_a_run_that_is_over() -> None:
         await asyncio.Event().wait()
 
     flow = Crawl(start(), limit_pages=1).pipe(ops.download(*BARE, fetch=FakeFetch(pages(1))), ops.scrape(url_item))
-    assert go(flow).reason == "limit of 1 pages"
+    assert go(flow).reason == "limit of 1 page"
 
 
 def test_stop_now_while_the_last_items_are_accepted() -> None:

@@ -176,7 +176,7 @@ def test_a_limit_is_reached_while_something_is_still_fetched() -> None:
     web = Web()
     feed = ops.feed("items.jsonl")
     summary, _ = ran(crawl(web, ops.map_async(looking_on), feed, limit_pages=1))
-    assert summary.reason == "limit of 1 pages"
+    assert summary.reason == "limit of 1 page"
     assert read() == Counter((0, k) for k in range(ITEMS))
 
 

@@ -356,7 +356,7 @@ def test_closed_may_be_a_coroutine_and_comes_after_the_last_flush(tmp_path: Path
     assert seen == [("finished", '{"url":"http://a.test/"}\n')]
 
 
-@pytest.mark.parametrize("reason", ["stopped", "failed", "limit of 1 items"])
+@pytest.mark.parametrize("reason", ["stopped", "failed", "limit of 1 item"])
 def test_closed_is_told_why(reason: str) -> None:
     def refuse(item: Any) -> None:
         raise OSError("gone")
@@ -438,7 +438,7 @@ def test_what_closed_writes_into_the_state_is_kept(tmp_path: Path, again: bool) 
     crawl = fetching(Crawl.of(Noting), site, job=tmp_path / "job")
     for limit in (2, 1, None):
         assert run(crawl.replace(limit_pages=limit))[0].error is None
-    assert ends == [[], ["limit of 2 pages after 2"], ["limit of 2 pages after 2", "limit of 1 pages after 3"]]
+    assert ends == [[], ["limit of 2 pages after 2"], ["limit of 2 pages after 2", "limit of 1 page after 3"]]
     if again:
         summary, _ = run(crawl.replace(recrawl=0.0))
         assert summary.error is None

@@ -9,7 +9,7 @@ import pytest
 
 from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
-from streamcrawl.events import Notice
+from streamcrawl.events import CallbackFailed, Notice
 from streamcrawl.testing import FakeFetch, run_virtual
 from streamcrawl.vetting import vetted
 
@@ -53,6 +53,7 @@ def crawled(start: Any, *links: Any) -> tuple[Any, FakeFetch, list[str]]:
     async def main() -> Any:
         run = Crawl(start).pipe(ops.download(*BARE, fetch=fetch), ops.scrape(parse)).start()
         run.events.on(Notice, lambda notice: told.append(notice.text))
+        run.events.on(CallbackFailed, lambda event: told.append(str(event.error)))
         return await run
 
     return run_virtual(main), fetch, told
@@ -71,10 +72,11 @@ def test_what_makes_no_sense_is_told_counted_and_loses_nothing_else() -> None:
     assert summary.pages == 2
     assert summary.counts.dropped == {"invalid request": 1, "invalid URL": 1}
     mistake = "callback='parse_item': a function, such as self.parse_item"
-    assert told == [
+    assert [text.partition(" (")[0] for text in told] == [
         f"the callback for {URL} yielded {URL}1, which is not asked for: {mistake}",
         f"the callback for {URL} yielded '/relative', which is no absolute URL: page.follow(…) makes one of it",
     ]
+    assert summary.counts.callback_errors == 2
     assert summary.balanced
 
 

@@ -135,7 +135,10 @@ class AzureServer:
         self._thread.start()
         place = f"http://127.0.0.1:{self._server.server_address[1]}/{ACCOUNT}"
         known = f"AccountName={ACCOUNT};AccountKey=a2V5;BlobEndpoint={place}"
-        self.storage: dict[str, Any] = {"connection_string": f"DefaultEndpointsProtocol=http;{known};"}
+        self.storage: dict[str, Any] = {
+            "connection_string": f"DefaultEndpointsProtocol=http;{known};",
+            "retry_total": 0,
+        }
 
     def files(self) -> dict[str, bytes]:
         return dict(self._blobs.whole)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gcsfs.core  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
-import gcsfs.retry  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import s3fs.core  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 import trustme
@@ -39,21 +37,14 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Serve
 
 
 @pytest.fixture
-def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    # Else it is seconds before each of its tries, for a server that does not come back.
-    monkeypatch.setattr(gcsfs.retry.random, "random", lambda: -32.0)
+def gcs() -> Iterator[GcsServer]:
     server = GcsServer()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureServer]:
-    # Else it repeats for a minute and more.
-    def never(*arguments: Any, **options: Any) -> bool:
-        return False
-
-    monkeypatch.setattr("azure.storage.blob._shared.policies.StorageRetryPolicy.increment", never)
+def azure() -> Iterator[AzureServer]:
     server = AzureServer()
     yield server
     server.stop()

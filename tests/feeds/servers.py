@@ -102,14 +102,15 @@ class GcsServer:
         while api._httpd is None:
             ready.wait(0.01)
         port = api._httpd.server_address[1]
-        self.storage = {"endpoint_url": f"http://127.0.0.1:{port}", "token": "anon"}
+        self._place = {"endpoint_url": f"http://127.0.0.1:{port}", "token": "anon"}
+        self.storage = {**self._place, "retries": 0}
 
     def files(self) -> dict[str, bytes]:
-        files = FILES(**self.storage, skip_instance_cache=True)
+        files = FILES(**self._place, skip_instance_cache=True)
         return {path.removeprefix("pages/"): files.cat_file(path) for path in files.find("pages")}
 
     def put(self, path: str, data: bytes) -> None:
-        FILES(**self.storage, skip_instance_cache=True).pipe_file(f"pages/{path}", data)
+        FILES(**self._place, skip_instance_cache=True).pipe_file(f"pages/{path}", data)
 
     def stop(self) -> None:
         self._server.stop()

@@ -343,7 +343,7 @@ def test_callback_errors_name_the_users_line() -> None:
     [
         (Rule(callback="parse_nothing"), r"Own\.rules\[0\]: callback is 'parse_nothing', and the spider has no such"),
         (Rule(process_links="nothing"), r"Own\.rules\[0\]: process_links is 'nothing'"),
-        (Rule(process_request=5), r"Own\.rules\[0\]: process_request is 5"),  # type: ignore[arg-type]
+        (Rule(process_request="nothing"), r"Own\.rules\[0\]: process_request is 'nothing'"),
         (Rule(errback="name"), r"Own\.rules\[0\]: errback is 'name'"),
         ("parse_book", r"Own\.rules\[0\] is 'parse_book', and no Rule"),
     ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import json
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -310,23 +312,12 @@ def test_credentials_that_the_server_of_gcs_refuses() -> None:
         assert server.served == 1, "it is not asked again and again"
 
 
-class _Hasty:
-    """asyncio without its sleep."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("large", [False, True])
-def test_a_server_that_dies_on_gcs(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
-    monkeypatch.setattr("gcsfs.retry.asyncio", _Hasty())
+def test_a_server_that_dies_on_gcs(large: bool) -> None:
     with gcs_server("pictures") as server:
 
         async def work() -> None:
-            store = Place("gs://pictures", server.storage).open()
+            store = Place("gs://pictures", {**server.storage, "retries": 0}).open()
             await store.put("a", b"x")
             if not large:
                 server.stop()
@@ -336,6 +327,83 @@ def test_a_server_that_dies_on_gcs(monkeypatch: pytest.MonkeyPatch, large: bool)
             await store.close()
 
         asyncio.run(work())
+
+
+# -- nobody at the address --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        yield taken.getsockname()[1]
+
+
+class _Hasty:
+    """asyncio without its sleep."""
+
+    def __init__(self, waits: list[float]) -> None:
+        self._waits = waits
+
+    async def sleep(self, seconds: float) -> None:
+        self._waits.append(seconds)
+
+
+@pytest.mark.parametrize(
+    ("options", "waits"), [({}, 2), ({"connect_retries": 0}, 0), ({"connect_retries": 9}, 5), ({"retries": 1}, 1)]
+)
+def test_nobody_at_the_address_of_gcs(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], waits: int
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("streamcrawl.storage.gcs_calls.asyncio", _Hasty(waited))
+    storage = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{closed_port}", **options}
+    with pytest.raises(StoreError, match="store gs://pictures: cannot be written: Connect call failed"):
+        Place("gs://pictures", storage).open()
+    assert len(waited) == waits
+    if not options:
+        assert sum(waited) < 8
+    assert all(1 <= wait <= 32 for wait in waited)
+
+
+def azure_at(port: int) -> dict[str, Any]:
+    place = f"BlobEndpoint=http://127.0.0.1:{port}/me"
+    return {"connection_string": f"DefaultEndpointsProtocol=http;AccountName=me;AccountKey=a2V5;{place};"}
+
+
+@pytest.mark.parametrize(("options", "waits"), [({}, 2), ({"retry_connect": 0}, 0), ({"retry_total": 1}, 1)])
+def test_nobody_at_the_address_of_azure(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], waits: int
+) -> None:
+    waited: list[float] = []
+    policy: Any = importlib.import_module("azure.storage.blob._shared.policies_async").ExponentialRetry
+    wait_of: Any = policy.get_backoff_time
+
+    def noted(self: Any, settings: dict[str, Any]) -> float:
+        waited.append(wait_of(self, settings))
+        return 0.0
+
+    monkeypatch.setattr(policy, "get_backoff_time", noted)
+    with pytest.raises(StoreError, match="store abfs://pictures/some: cannot be written: Cannot connect to host"):
+        Place("abfs://pictures/some", {**azure_at(closed_port), **options}).open()
+    assert len(waited) == waits
+    assert sum(waited) <= 8
+
+
+def test_one_store_s_retries_are_not_another_s(closed_port: int) -> None:
+    from streamcrawl.storage.azure import Azure
+
+    storage = azure_at(closed_port)
+    made: list[Any] = [Azure(Place("abfs://c", {**storage, **told})) for told in ({"retry_total": 7}, {})]
+    assert [each._fs.service_client._config.retry_policy.total_retries for each in made] == [7, 4]
+
+
+@pytest.mark.parametrize(("uri", "name"), [("gs://c", "retries"), ("abfs://c", "retry_total")])
+@pytest.mark.parametrize("bad", [-1, 1.5, "2", True])
+def test_a_number_of_retries_that_is_none(uri: str, name: str, bad: object) -> None:
+    storage = azure_at(1) if uri.startswith("abfs") else {"token": "anon"}
+    with pytest.raises(StoreError, match=rf"storage=\{{'{name}': {bad!r}\}}: a (whole )?number"):
+        Place(uri, {**storage, name: bad}).open()
 
 
 # -- FTP --------------------------------------------------------------------------------------------------------------

@@ -109,6 +109,32 @@ def test_a_stale_connection_is_replaced(serve: Any, wire: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_connection_that_is_given_up_without_an_answer(serve: Any, wire: Any, reset: bool) -> None:
+    """A request that may be repeated goes out again at once; one that may not is told, and goes out once."""
+
+    async def give_up(seen: Any, writer: asyncio.StreamWriter) -> None:
+        site.answer = OK + b"Content-Length: 2\r\n\r\nok"
+        if reset:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        writer.transport.abort()
+
+    site: Any = None
+
+    async def main() -> None:
+        nonlocal site
+        async with serve(OK + b"Content-Length: 2\r\n\r\nok") as site, wire(timeout=20) as fetch:
+            assert (await fetch(Request(site.url("/a")))).body == b"ok"
+            site.answer = give_up
+            assert (await fetch(Request(site.url("/b")))).body == b"ok"
+            site.answer = give_up
+            with pytest.raises(ProtocolError, match=r"/c: the "):
+                await fetch(Request(site.url("/c"), method="POST", body=b"x"))
+            assert [seen.line.split()[1] for seen in site.seen] == ["/a", "/b", "/b", "/c"]
+
+    asyncio.run(main())
+
+
 def test_a_refused_port(wire: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens

@@ -1,0 +1,346 @@
+"""Wrong arguments of a function that builds something: told with the value, and with what is meant.
+
+What is checked follows from the annotations, so a function says it once. Bounds it checks itself.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import WRAPPER_ASSIGNMENTS, wraps
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from streamcrawl.mistakes import discreet, nearest, shortened
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+SECRET = frozenset({"accounts", "headers", "password", "storage"})
+"""Arguments whose values are not shown."""
+SEVERAL = (tuple, list, set, frozenset)
+"""What is looked into; anything else may be given once only, as it comes."""
+
+_PLAIN = {bool: "True or False", int: "a whole number", float: "a number", str: "text", types.NoneType: "None"}
+_NAMELESS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+Test: TypeAlias = Callable[[Any], bool]
+
+
+class Kind(NamedTuple):
+    """What an argument may be: the test, its words, and the types of which some values are right."""
+
+    fits: Test
+    words: str
+    some: tuple[type, ...] = ()
+
+
+def check_arguments(package: str, names: Iterable[str]) -> None:
+    """Let these functions of a package tell what is wrong with their arguments: each is in a module of its name.
+
+    The function takes its own place there, so that pickles find it; it is asked when something is built, and what it
+    builds is not wrapped.
+    """
+    for name in names:
+        make = getattr(sys.modules[package], name)
+        if not hasattr(make, "__wrapped__"):  # once, if the package is loaded by another name too
+            told = telling(make)
+            for module in (make.__module__, package):
+                setattr(sys.modules[module], name, told)
+
+
+def telling(make: M) -> M:
+    """The function, or the class, which tells of wrong arguments itself. Raises: TypeError, ValueError, when called."""
+    if not isinstance(make, type):
+        return cast("M", _telling(make, make.__doc__))
+    make.__init__ = _telling(make.__init__, make.__doc__)  # type: ignore[misc] # the class stays what it is
+    return cast("M", make)
+
+
+def _telling(make: Callable[..., Any], doc: str | None) -> Callable[..., Any]:
+    known: tuple[inspect.Signature, dict[str, Kind]] | None = None
+
+    @wraps(make, (*WRAPPER_ASSIGNMENTS, "__kwdefaults__"))
+    def made(*args: Any, **kwargs: Any) -> Any:
+        nonlocal known
+        if known is None:
+            signature = inspect.signature(make)
+            known = signature, _kinds(make, signature)
+        signature, kinds = known
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            unknown = unknown_in(make, kwargs)
+            if unknown:
+                what = f"{_name(make)}() got an unexpected keyword argument {unknown!r}"
+                raise TypeError(f"{what}; {meant(make, unknown)}") from None
+            return make(*args, **kwargs)  # Python says best what is missing, or too much
+        wrong = [
+            (name, value, kind)
+            for name, value in _flat(given, signature)
+            if (kind := kinds.get(name)) is not None and not kind.fits(value)
+        ]
+        if not wrong:
+            return make(*args, **kwargs)
+        try:
+            make(*args, **kwargs)
+        except Exception as error:  # whatever comes of it, if nobody looks
+            if _has_words(error):
+                raise
+        name, value, kind = wrong[0]
+        raise (ValueError if isinstance(value, kind.some) else TypeError)(_said(make, doc, name, value, kind))
+
+    return made
+
+
+def _name(make: Callable[..., Any]) -> str:
+    """Its name; the class's where it makes an object."""
+    name, of = make.__name__, make.__qualname__.split(".")
+    return of[-2] if name == "__init__" and len(of) > 1 else name
+
+
+def _has_words(error: Exception) -> bool:
+    """Whether code of this package has raised it: then it says what is wrong, and better."""
+    from opcode import opmap
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_globals.get("__name__", "").startswith("streamcrawl."):
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
+
+
+def unknown_in(function: Callable[..., Any], given: Iterable[str]) -> str:
+    """The first of these names that the function takes no argument by; "" if there is none."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return ""
+    names = {each.name for each in parameters if each.kind not in _NAMELESS}
+    return next((name for name in given if name not in names), "")
+
+
+def meant(function: Callable[..., Any], unknown: str) -> str:
+    """What is said of a name that a function takes no argument by: the one that was meant, or all there are."""
+    signature = inspect.signature(function)
+    names = [name for name, each in signature.parameters.items() if each.kind not in _NAMELESS and name != "self"]
+    if near := nearest(unknown, names):
+        return f"did you mean {near!r}?"
+    for name, parameter in signature.parameters.items():
+        values = [value for value in _literals(_hint(function, parameter)) if isinstance(value, str)]
+        if value := nearest(unknown, values, 0.8):
+            return f"did you mean {name}={value!r}?"
+    return f"it takes {', '.join(names)}" if names else "it takes no arguments"
+
+
+def _said(make: Callable[..., Any], doc: str | None, name: str, value: Any, kind: Kind) -> str:
+    shown = f"<{type(value).__name__}>" if name in SECRET else discreet(shortened(value, 80))
+    such = f", such as [{shown}]" if isinstance(value, str) and "list of text" in kind.words else ""
+    meaning = re.search(rf"^ +{name}: (.+?)(?=\.(?:\s|$)|\n +\w+: )", doc or "", re.MULTILINE | re.DOTALL)
+    about = f" ({' '.join(meaning[1].split())})" if meaning else ""
+    return f"{_name(make)}({name}={shown}): {kind.words} is needed{such}{about}"
+
+
+def _kinds(make: Callable[..., Any], signature: inspect.Signature) -> dict[str, Kind]:
+    """What each argument may be; those of which nothing is known are not there."""
+    found = {
+        name: kind_of(_hint(make, each))
+        for name, each in signature.parameters.items()
+        if each.kind is not inspect.Parameter.VAR_KEYWORD and each.annotation is not inspect.Parameter.empty
+    }
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def _flat(given: Mapping[str, Any], signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
+    """Each argument, also each of those that a name stands for several of."""
+    for name, value in given.items():
+        if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            yield from ((name, each) for each in value)
+        else:
+            yield name, value
+
+
+def _hint(make: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    there = {
+        **vars(collections.abc),
+        "re": re,
+        **getattr(make, "__globals__", {}),
+    }  # with what aliases made of text are written in
+    return _evaluated(parameter.annotation, there)
+
+
+def _evaluated(annotation: Any, there: dict[str, Any]) -> Any:
+    """What an annotation means; names that are imported for type checkers only are Any."""
+    known: dict[str, Any] = {}
+    if isinstance(annotation, str):
+        for name in re.findall(r"\w+", annotation):
+            if isinstance(text := there.get(name), str) and text != name:  # an alias made of text
+                known[name] = _evaluated(text, there)
+    alone = types.SimpleNamespace(__annotations__={"it": annotation})
+    while True:
+        try:
+            return get_type_hints(alone, there, known)["it"]
+        except NameError as error:
+            if not error.name or error.name in known:
+                return Any
+            known[error.name] = Any
+        except (AttributeError, SyntaxError, TypeError):
+            return Any
+
+
+def _literals(hint: Any) -> tuple[Any, ...]:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return sum((_literals(each) for each in get_args(hint)), ()) if _is_union(hint) else ()
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def kind_of(hint: Any) -> Kind | None:
+    """What fits an annotation; None if that cannot be told, or is everything."""
+    origin, of = get_origin(hint), get_args(hint)
+    if hint is Any or hint is object:
+        return None
+    if hint in _PLAIN:
+        return Kind(_PLAIN_FITS[hint], _PLAIN[hint], (float,) if hint is float else ())
+    if _is_union(hint):
+        return _any_of([kind_of(each) for each in of])
+    if origin is Literal:
+        return Kind(_one_of(of), _or([*map(repr, of)]), (str,))
+    if origin is Callable or hint is Callable:
+        return Kind(callable, "a function")
+    if origin is type:
+        return Kind(_is_a(type), "a class")
+    if isinstance(origin, type):
+        return _several(cast("type[Any]", origin), of)
+    return _of_class(cast("type[Any]", hint)) if isinstance(hint, type) else None
+
+
+def _one_of(values: tuple[Any, ...]) -> Test:
+    return lambda value: isinstance(value, str) and value in values
+
+
+def _is_a(cls: type[Any]) -> Test:
+    return lambda value: isinstance(value, cls)
+
+
+def _any_of(kinds: list[Kind | None]) -> Kind | None:
+    known = [kind for kind in kinds if kind is not None]
+    if len(known) < len(kinds):
+        return None
+    words = _or(list(dict.fromkeys(kind.words for kind in known)))
+
+    def fits(value: Any) -> bool:
+        return any(kind.fits(value) for kind in known)
+
+    return Kind(fits, words, sum((kind.some for kind in known), ()))
+
+
+def _or(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _several(origin: type[Any], of: tuple[Any, ...]) -> Kind | None:
+    """What fits Mapping[…], tuple[…], Collection[…] and their like."""
+    kinds = [kind_of(each) for each in of if each is not Ellipsis]
+    if issubclass(origin, os.PathLike):  # pyright: ignore[reportGeneralTypeIssues] - it has no data
+        return Kind(_is_a(os.PathLike), "a path")
+    if issubclass(origin, Mapping):
+        return _mapping(kinds)
+    if not issubclass(origin, Iterable):
+        return _of_class(origin)
+    if origin is tuple and Ellipsis not in of:
+        return _fixed(kinds)
+    wanted, each = tuple if origin is tuple else Iterable, kinds[0] if kinds else None
+    word = "tuple" if origin is tuple else "list"
+
+    def fits(value: Any) -> bool:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, wanted):
+            return False
+        return each is None or not isinstance(value, SEVERAL) or all(map(each.fits, cast("Iterable[Any]", value)))
+
+    return Kind(fits, f"a {word}" if each is None else f"a {word} of {_plural(each.words)}")
+
+
+def _fixed(kinds: list[Kind | None]) -> Kind:
+    """A tuple of so many."""
+
+    def fits(value: Any) -> bool:
+        given = cast("tuple[Any, ...]", value) if isinstance(value, (tuple, list)) else ()
+        return len(given) == len(kinds) and all(
+            kind is None or kind.fits(each) for kind, each in zip(kinds, given, strict=True)
+        )
+
+    return Kind(fits, f"({', '.join('…' if kind is None else kind.words for kind in kinds)})")
+
+
+def _mapping(kinds: list[Kind | None]) -> Kind:
+    key, value = kinds if len(kinds) == 2 else (None, None)
+    words = "a dict" if key is None or value is None else f"a dict of {_plural(key.words)} to {_plural(value.words)}"
+
+    def fits(given: Any) -> bool:
+        if not isinstance(given, Mapping):
+            return False
+        items = cast("Iterable[tuple[Any, Any]]", given.items())
+        return all((key is None or key.fits(k)) and (value is None or value.fits(v)) for k, v in items)
+
+    return Kind(fits, words)
+
+
+def _of_class(cls: type[Any]) -> Kind | None:
+    if getattr(cls, "_is_protocol", False):
+        return _protocol(cls)
+    article = "an" if cls.__name__[0] in "AEIOU" else "a"
+    return Kind(_is_a(cls), f"{article} {cls.__name__}")
+
+
+def _protocol(cls: type[Any]) -> Kind:
+    """Whatever has the methods."""
+    kinds = [each for each in cls.__mro__ if getattr(each, "_is_protocol", False) and each.__module__ != "typing"]
+    names = {name for each in kinds for name in vars(each) if not name.startswith("_") or name == "__call__"}
+    if names == {"__call__"}:
+        return Kind(callable, "a function")
+
+    def fits(value: Any) -> bool:
+        return all(hasattr(value, name) for name in names)
+
+    article = "an" if cls.__name__[0] in "AEIOU" else "a"
+    return Kind(fits, f"{article} {cls.__name__}")
+
+
+def _plural(words: str) -> str:
+    return {"a whole number": "whole numbers", "a number": "numbers", "a class": "classes"}.get(words, words)
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, (bool, type))
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (bool, type)) and value == value
+
+
+_PLAIN_FITS: dict[type, Test] = {
+    bool: lambda value: isinstance(value, int) and value in (0, 1),
+    int: _is_whole,
+    float: _is_number,
+    str: _is_a(str),
+    types.NoneType: lambda value: value is None,
+}
