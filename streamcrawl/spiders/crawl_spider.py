@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,8 @@ class Rule:
         process_links: Takes the list of links of a page; gives those that are to be followed.
         process_request: Takes each Request, and the response that it was found on; gives it, changed or not, or None.
         errback: Takes the Failed or Dropped.
+
+    Raises: TypeError for an argument of another kind.
     """
 
     link_extractor: Extractor | None = None
@@ -57,6 +60,11 @@ class Rule:
     process_links: Callable[..., Any] | str | None = None
     process_request: Callable[..., Any] | str | None = None
     errback: Callable[..., Any] | str | None = None
+
+    def __post_init__(self) -> None:
+        given: object = self.link_extractor
+        if isinstance(given, (str, re.Pattern)):
+            raise TypeError(f"a Rule looks for links with {given!r}; write Rule(LinkExtractor(allow={given!r}))")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,10 +235,6 @@ class CrawlSpider(Spider):
             if not isinstance(rule, Rule):
                 raise FlowError(f"{type(self).__name__}.rules[{n}] is {rule!r}, and no Rule")
             extractor = rule.link_extractor or _every_link()
-            if not callable(getattr(extractor, "extract_links", None)):
-                raise FlowError(
-                    f"{type(self).__name__}.rules[{n}] looks for links with {extractor!r}; write LinkExtractor(allow=…)"
-                )
             callback = self._method(n, "callback", rule.callback)
             bound.append(
                 _Bound(

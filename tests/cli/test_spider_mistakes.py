@@ -139,7 +139,7 @@ AT_THE_BEGINNING = {
     "rule of text": (
         "class Mine(CrawlSpider):\n    name = 'mine'\n    rules = [Rule('/item/')]",
         2,
-        "error: Mine.rules[0] looks for links with '/item/'; write LinkExtractor(allow=…)",
+        "error: flow.py: TypeError: a Rule looks for links with '/item/'; write Rule(LinkExtractor(allow='/item/'))",
     ),
     "no rules": (
         "class Mine(CrawlSpider):\n    name = 'mine'",
