@@ -179,15 +179,12 @@ async def _run_out(
         outputs = operator(Observable(subscribe_source))
         subscription.add(outputs.subscribe(on_next, run.fail, completed, scheduler=run.scheduler))
         await run.idle.wait()
-        if run.error is not None:
-            lower.on_error(run.error)
-        else:
-            lower.on_completed()
     finally:
         for task in (*run.tasks, *run.item_tasks):
             task.cancel()
         subscription.dispose()
         await run.close_all()
+    _end(lower, run.error)
 
 
 async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.ObserverBase[Outcome]) -> None:
@@ -220,10 +217,6 @@ async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.Obse
         subscription.add(stage(run.requests).subscribe(on_outcome, run.fail, scheduler=run.scheduler))
         subscription.add(requests.subscribe(lambda request: run.offer(request, upper), run.fail, completed))
         await run.idle.wait()
-        if run.error is not None:
-            upper.on_error(run.error)
-        else:
-            upper.on_completed()
     finally:
         for task in tuple(run.tasks):
             task.cancel()
@@ -232,6 +225,15 @@ async def _exchange_all(stage: Stage, requests: Observable[Any], upper: abc.Obse
             await run.close_all()
         finally:
             RUN.reset(token)
+    _end(upper, run.error)
+
+
+def _end(observer: abc.ObserverBase[Any], error: Exception | None) -> None:
+    """Told when everything is closed: whoever waits for it may end the loop at once."""
+    if error is not None:
+        observer.on_error(error)
+    else:
+        observer.on_completed()
 
 
 def settled(outcome: Response | Failed | Dropped) -> Response | Failed | Dropped:

@@ -199,8 +199,23 @@ async def test_disposing_ends_what_is_under_way_and_closes_fetch() -> None:
 async def test_fetch_is_closed_once_after_the_last_outcome() -> None:
     fetch = Opened()
     run = await Alone(fetch=fetch, source=starts("1", "2")).end()
-    await asyncio.sleep(0)
     assert (len(run.out), fetch.closed) == (2, 1)
+
+
+@virtual
+async def test_it_completes_when_what_was_opened_is_closed() -> None:
+    closed: list[float] = []
+
+    def make(run: Run) -> Hooks:
+        async def close() -> None:
+            await asyncio.sleep(5.0)  # the last of it is written
+            closed.append(run.monotonic())
+
+        run.closing(close)
+        return Hooks()
+
+    await Alone(layer("slow to close", make), fetch=FakeFetch({}), source=starts("1")).end()
+    assert len(closed) == 1
 
 
 @virtual
@@ -223,9 +238,7 @@ async def test_a_closer_that_raises_is_told_and_the_others_are_called() -> None:
 
     async def outer() -> list[Outcome]:
         layers = closing("first"), closing("second", OSError("no more")), closing("third")
-        run = await Alone(*layers, fetch=FakeFetch({}), source=starts("x")).end()
-        await asyncio.sleep(0)
-        return run.out
+        return (await Alone(*layers, fetch=FakeFetch({}), source=starts("x")).end()).out
 
     assert len(await outer()) == 1
     assert sorted(closed) == ["first", "second", "third"]
@@ -339,6 +352,34 @@ def test_an_operator_by_itself_has_one_run_and_its_source_none(loop: bool) -> No
     assert runs[0] is runs[1]
     assert inside == [None]
     assert RUN.get(None) is None
+
+
+@pytest.mark.parametrize("source", [reactivex.of(1), reactivex.throw(OSError("gone"))], ids=["completed", "error"])
+def test_an_operator_by_itself_ends_when_what_it_opened_is_closed(source: Observable[Any]) -> None:
+    closed: list[bool] = []
+
+    def operator(source: Observable[Any]) -> Observable[Any]:
+        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            async def close() -> None:
+                await asyncio.sleep(5.0)
+                closed.append(True)
+
+            running().closing(close)
+            return source.subscribe(lower)
+
+        return Observable(subscribe)
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        def subscribe(lower: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            return by_itself(operator, source, lower)
+
+        Observable(subscribe).subscribe(None, lambda error: over.set(), over.set)
+        await over.wait()
+        assert closed == [True]
+
+    run_virtual(main())
 
 
 def test_an_error_on_its_way_through_is_told() -> None:
