@@ -131,7 +131,10 @@ WANTED = ["ä€ 𝄞 & <", " & <b> ", ""]
         (f'<?xml version="1.0" encoding="UTF-16"?>{TEXT}'.encode(), "application/xml"),
         (f"<?xml version='1.0' encoding='gb18030'?>{TEXT}".encode("gb18030"), "application/xml"),
         (gzip.compress(TEXT.encode(), mtime=0), "application/gzip"),
-        (gzip.compress(TEXT.encode()[:30], mtime=0) + gzip.compress(TEXT.encode()[30:], mtime=0), "application/octet-stream"),
+        (
+            gzip.compress(TEXT.encode()[:30], mtime=0) + gzip.compress(TEXT.encode()[30:], mtime=0),
+            "application/octet-stream",
+        ),
     ],
 )
 @pytest.mark.parametrize("size", [None, 1, 7, 4096])
