@@ -11,7 +11,7 @@ from streamcrawl.feeds.choosing import ItemClasses
 from streamcrawl.feeds.compression import Codec
 from streamcrawl.feeds.describing import described
 from streamcrawl.feeds.feed import Feed
-from streamcrawl.feeds.formats import FeedFormat
+from streamcrawl.feeds.format import FeedFormat
 from streamcrawl.feeds.names import UriParams
 from streamcrawl.feeds.opening import Mode
 from streamcrawl.operators.sqlite import sqlite

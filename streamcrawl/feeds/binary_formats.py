@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from streamcrawl.core import Item
-from streamcrawl.feeds.formats import FeedFormat, Notice, Settings, allow
+from streamcrawl.feeds.format import FeedFormat, Notice, Settings, allow
 from streamcrawl.feeds.tails import Tail
 from streamcrawl.feeds.values import blame, builtins, fields_of, named, plain, values_of
 

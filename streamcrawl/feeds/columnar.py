@@ -15,7 +15,7 @@ import msgspec
 
 from streamcrawl.core import Item
 from streamcrawl.errors import ItemRefused
-from streamcrawl.feeds.formats import FeedFormat, Notice, Settings, allow
+from streamcrawl.feeds.format import FeedFormat, Notice, Settings, allow
 from streamcrawl.feeds.values import blame, builtins, named, plain, values_of
 
 ROWS = 32_768

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from streamcrawl.core import Item
 from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.feeds.charsets import known, writer
-from streamcrawl.feeds.formats import FeedFormat, Notice, Settings, allow
+from streamcrawl.feeds.format import FeedFormat, Notice, Settings, allow
 from streamcrawl.feeds.tails import Tail, csv_columns, csv_tail
 from streamcrawl.feeds.values import builtins, encode, fields_of, named
 

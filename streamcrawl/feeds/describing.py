@@ -12,7 +12,8 @@ from streamcrawl.feeds.charsets import like_ascii
 from streamcrawl.feeds.choosing import ItemClasses, chosen, loaded
 from streamcrawl.feeds.compression import Codec, check_level, codec_for
 from streamcrawl.feeds.feed import STDOUT, Feed
-from streamcrawl.feeds.formats import FeedFormat, Settings, checked, format_named, format_of, formats
+from streamcrawl.feeds.format import FeedFormat, Settings, checked
+from streamcrawl.feeds.json_formats import JSONL
 from streamcrawl.feeds.names import UriParams, check, has_part
 from streamcrawl.feeds.opening import Manner, Mode
 from streamcrawl.feeds.parts import Limits
@@ -74,10 +75,12 @@ def _format(uri: str, suffix: str, format: str | FeedFormat | None) -> FeedForma
     """The format; None: a table of SQLite."""
     if isinstance(format, FeedFormat):
         return format
+    from streamcrawl.feeds.formats import format_named, format_of
+
     if format is not None:
         return None if format == "sqlite" else format_named(format)
     if uri == STDOUT:
-        return formats()["jsonl"]
+        return JSONL
     return None if suffix.lower() in SQLITE else format_of(uri, suffix)
 
 
@@ -136,4 +139,4 @@ def _table(
     table = sqlite(uri, fields=columns, mode=mode, durable=durable, **options)
     renames = fields is not None and any(name != written for name, written in fields.items())
     kept = settings if renames else Settings(None)
-    return Feed(uri, Manner(formats()["jsonl"], kept), mode, wanted=wanted, params=params, table=table)
+    return Feed(uri, Manner(JSONL, kept), mode, wanted=wanted, params=params, table=table)

@@ -1,122 +1,27 @@
-"""Feed formats: how an item becomes the bytes of one whole record, and how a format is found.
-
-A `FeedFormat` describes a format; the `Format` that it makes belongs to one feed in one run.
-"""
+"""The feed formats that there are, and how one is found: by its name, by a file's extension."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any
 
-from streamcrawl.core import Item
 from streamcrawl.errors import FlowError
-from streamcrawl.feeds.charsets import known
-from streamcrawl.feeds.tails import Tail
-from streamcrawl.feeds.values import Fields
+from streamcrawl.feeds.binary_formats import MARSHAL, MSGPACK, PICKLE
+from streamcrawl.feeds.columnar import ARROW, PARQUET
+from streamcrawl.feeds.csv_format import CSV
+from streamcrawl.feeds.format import FeedFormat
+from streamcrawl.feeds.json_formats import JSON, JSONL
+from streamcrawl.feeds.xml_format import XML
 
 GROUP = "streamcrawl.formats"
 """The entry points by which other packages bring formats; each gives a FeedFormat."""
 
 
-class Format(Protocol):
-    """How the items of one feed are written in one run, one record after the other."""
-
-    @property
-    def state(self) -> Any:
-        """What `make` needs of it when a job goes on: plain data; None: nothing."""
-        ...
-
-    def record(self, item: Item) -> bytes:
-        """The bytes to append. Raises: ItemRefused naming the field that cannot be written."""
-        ...
-
-    def end(self) -> bytes:
-        """The bytes after the last record."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a feed is to be written.
-
-    Args:
-        fields: Which fields, and under which names; None: all.
-        encoding: Of text.
-        indent: Spaces by which what is nested is indented; 0: an item a line.
-        options: What else the format takes.
-    """
-
-    fields: Fields | None = None
-    encoding: str = "utf-8"
-    indent: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-Notice: TypeAlias = Callable[[str], None]
-Make: TypeAlias = Callable[[Settings, Any, Notice], Format]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedFormat:
-    """A format's description.
-
-    Args:
-        name: What `feed(format=…)` calls it.
-        extensions: Of the files that it is taken for.
-        make: (settings, state, notice) -> the Format of one feed. `state` is what its Format had when the job was
-            stopped, None at the beginning; `notice` tells something, once, to who runs the crawl.
-        ended: Whether what it writes is valid only with its end.
-        tail: Finds the end of the last whole record of a file that is to be appended to, and the state to go on with;
-            None: it cannot be appended to.
-        convert: Makes the file that readers want of the one that was written: (written, wanted, settings). None: it
-            is the one. It may take its time, and is called in a thread.
-        check: Raises ValueError for settings that cannot be right.
-    """
-
-    name: str
-    extensions: tuple[str, ...]
-    make: Make
-    ended: bool = False
-    tail: Callable[[BinaryIO, Settings], tuple[Tail, Any]] | None = None
-    convert: Callable[[Path, Path, Settings], None] | None = None
-    check: Callable[[Settings], None] | None = None
-
-
-def checked(format: FeedFormat, settings: Settings) -> Settings:
-    """The settings, if the format can be written so. Raises: ValueError."""
-    known(settings.encoding)
-    if isinstance(settings.indent, bool) or settings.indent < 0:
-        raise ValueError(f"indent={settings.indent!r}: a number of spaces, 0 or more")
-    if format.check is not None:
-        format.check(settings)
-    return settings
-
-
-def allow(settings: Settings, format: str, *options: str, indent: bool = False, encoding: bool = False) -> None:
-    """See that nothing is asked for that a format does not have. Raises: ValueError."""
-    for name in settings.options:
-        if name not in options:
-            takes = f"it takes {', '.join(options)}" if options else "it takes none"
-            raise ValueError(f"format_options={dict(settings.options)!r}: {format} has no {name!r}; {takes}")
-    if settings.indent and not indent:
-        raise ValueError(f"indent={settings.indent!r}: {format} is not indented")
-    if known(settings.encoding) != "utf-8" and not encoding:
-        raise ValueError(f"encoding={settings.encoding!r}: {format} has no encoding to choose")
-
-
 @cache
 def formats() -> Mapping[str, FeedFormat]:
     """All that are known, by name: the project's own, and those of installed packages."""
-    from streamcrawl.feeds.binary_formats import MARSHAL, MSGPACK, PICKLE
-    from streamcrawl.feeds.columnar import ARROW, PARQUET
-    from streamcrawl.feeds.csv_format import CSV
-    from streamcrawl.feeds.json_formats import JSON, JSONL
-    from streamcrawl.feeds.xml_format import XML
-
     own = (JSONL, JSON, CSV, XML, MSGPACK, PICKLE, MARSHAL, PARQUET, ARROW)
     return {each.name: each for each in own} | _plugged()
 

@@ -9,7 +9,7 @@ import msgspec
 
 from streamcrawl.core import Item
 from streamcrawl.feeds.charsets import known, like_ascii, writer
-from streamcrawl.feeds.formats import FeedFormat, Notice, Settings, allow
+from streamcrawl.feeds.format import FeedFormat, Notice, Settings, allow
 from streamcrawl.feeds.tails import Tail, jsonl_tail
 from streamcrawl.feeds.values import encoder, fields_of, named
 

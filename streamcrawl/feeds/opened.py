@@ -11,7 +11,7 @@ from typing import Any, cast
 from streamcrawl.core import Item, ItemId, Run
 from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.feeds.events import Told
-from streamcrawl.feeds.formats import Format
+from streamcrawl.feeds.format import Format
 from streamcrawl.feeds.outputs import Output
 
 BUFFER = 64 * 1024

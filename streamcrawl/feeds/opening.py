@@ -12,7 +12,7 @@ from streamcrawl.core import Run
 from streamcrawl.errors import SinkError
 from streamcrawl.feeds.compression import CHUNK, Codec, last_member
 from streamcrawl.feeds.events import Told
-from streamcrawl.feeds.formats import FeedFormat, Format, Notice, Settings
+from streamcrawl.feeds.format import FeedFormat, Format, Notice, Settings
 from streamcrawl.feeds.members import MemberOutput, Rest
 from streamcrawl.feeds.opened import OpenFeed
 from streamcrawl.feeds.outputs import FileOutput, Output, StdOutput, StreamOutput, is_stream, open_file

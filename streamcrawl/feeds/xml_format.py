@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from streamcrawl.core import Item
 from streamcrawl.feeds.charsets import known, writer
-from streamcrawl.feeds.formats import FeedFormat, Notice, Settings, allow
+from streamcrawl.feeds.format import FeedFormat, Notice, Settings, allow
 from streamcrawl.feeds.values import blame, builtins, fields_of, named
 
 _START = (

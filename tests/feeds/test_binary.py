@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from feeds.reading import READERS
 from streamcrawl.errors import ItemRefused
-from streamcrawl.feeds.formats import Settings, format_named
+from streamcrawl.feeds.format import Settings
+from streamcrawl.feeds.formats import format_named
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),

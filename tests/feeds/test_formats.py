@@ -27,7 +27,8 @@ from streamcrawl.errors import FlowError, ItemRefused
 from streamcrawl.feeds import formats as formats_module
 from streamcrawl.feeds.csv_format import Csv
 from streamcrawl.feeds.csv_format import line as csv_line
-from streamcrawl.feeds.formats import FeedFormat, format_of
+from streamcrawl.feeds.format import FeedFormat
+from streamcrawl.feeds.formats import format_of
 from streamcrawl.feeds.json_formats import JsonArray, JsonLines
 from streamcrawl.feeds.xml_format import Xml
 from streamcrawl.operators.feed import feed
