@@ -16,6 +16,9 @@ from streamcrawl.streams.local import alone
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer
 from streamcrawl.transport import Wire
 
+MIDDLEWARE = ("process_request", "process_response", "process_exception")
+"""Methods by which Scrapy's downloader middlewares are known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Download:
@@ -58,6 +61,11 @@ def download(
     for each in layers:
         if isinstance(each, NamedScrapeLayer):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
             raise TypeError(f"{each.name} is a scrape layer: write ops.scrape(callback, ops.{each.name}(…))")
+        if any(hasattr(each, name) for name in MIDDLEWARE):
+            raise TypeError(
+                f"download() takes layers, and {each!r} is a downloader middleware of Scrapy: what process_request "
+                "does is a function in ops.on_request(…), what process_response does one in ops.on_response(…)"
+            )
         if not callable(each):
             advice = ": write ops.download(*layers), with the star" if type(each) in (list, tuple) else ""
             raise TypeError(f"download() takes layers, and {each!r} is none{advice}")

@@ -11,10 +11,12 @@ import msgspec
 from reactivex import Observable
 from reactivex import operators as rx
 
-from streamcrawl.core import OUTCOMES, Outcome, Request, Stage
+from streamcrawl.core import OUTCOMES, Outcome, Request, Run, Stage
+from streamcrawl.events import Notice
 from streamcrawl.operators.map_async import MapAsync
 from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, failure
+from streamcrawl.vetting import MOVED, moved_keys
 
 Answer: TypeAlias = Request | Outcome | None
 OnRequest: TypeAlias = Callable[[Request], "Answer | Awaitable[Answer]"]
@@ -74,15 +76,36 @@ def on_request(fn: OnRequest) -> RequestHook:
         # A coroutine function is called in here: a task that is cancelled before it starts leaves no coroutine behind.
         return _judged(request, await (cast("Awaitable[Answer]", fn(request)) if result is None else result))
 
-    def down(request: Request) -> Request | Outcome | Awaitable[Request | Outcome]:
-        if coroutines:
-            return later(request)
-        result = fn(request)
-        if result is None:
-            return request
-        return later(request, result) if isinstance(result, Awaitable) else _judged(request, result)
+    def make(run: Run) -> Hooks:
+        told: set[str] = set()
 
-    return RequestHook("on_request", lambda run: Hooks(down=down), fn)
+        def down(request: Request) -> Request | Outcome | Awaitable[Request | Outcome]:
+            if coroutines:
+                return later(request)
+            keys = len(request.meta)
+            result = fn(request)
+            if result is None:
+                if len(request.meta) > keys:
+                    _without_effect(run, request, told)
+                return request
+            return later(request, result) if isinstance(result, Awaitable) else _judged(request, result)
+
+        return Hooks(down=down)
+
+    return RequestHook("on_request", make, fn)
+
+
+def _without_effect(run: Run, request: Request, told: set[str]) -> None:
+    """Tell, once, of keys that are put into `meta` as a downloader middleware of Scrapy does, and that nobody reads."""
+    for key in moved_keys(request):
+        if key not in told:
+            told.add(key)
+            text = f"on_request(…): meta[{key!r}] does nothing here"
+            if key == "proxy":
+                text += '; give request.replace(proxy="http://…"), or write ops.proxy(…)'
+            else:
+                text += f", write {MOVED[key]}"
+            run.events.emit(Notice(text=text, level="warning"))
 
 
 def _judged(request: Request, result: Any) -> Request | Outcome:

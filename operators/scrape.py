@@ -58,6 +58,10 @@ class Scrape:
         return self.scraper()(outcomes).pipe(rx.filter(lambda output: not isinstance(output, Done)))
 
 
+MIDDLEWARE = ("process_spider_input", "process_spider_output", "process_spider_output_async", "process_start")
+"""Methods by which Scrapy's spider middlewares are known."""
+
+
 def scrape(
     callback: Callback, *layers: ScrapeLayer, errback: Errback | None = None, defaults: bool = True
 ) -> Callable[[Observable[Any]], Observable[Any]]:
@@ -77,6 +81,12 @@ def scrape(
     Emits: items. With no Crawl around it, Requests too.
     Raises: TypeError for what is not callable, when built.
     """
+    for each in layers:
+        if any(hasattr(each, name) for name in MIDDLEWARE):
+            raise TypeError(
+                f"scrape() takes scrape layers, and {each!r} is a spider middleware of Scrapy: its methods are "
+                "hooks of streamcrawl.streams.scrape_layer.scrape_layer(name, make)"
+            )
     for each in (callback, *layers, *(() if errback is None else (errback,))):
         if not callable(each):
             raise TypeError(f"scrape() takes a callback and layers, and {each!r} is not callable")

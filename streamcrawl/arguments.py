@@ -13,6 +13,8 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import WRAPPER_ASSIGNMENTS, wraps
+from math import isnan
+from operator import index
 from typing import (
     Any,
     Literal,
@@ -26,7 +28,7 @@ from typing import (
     get_type_hints,
 )
 
-from streamcrawl.mistakes import discreet, nearest, shortened
+from streamcrawl.mistakes import nearest, shortened
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -149,7 +151,7 @@ def meant(function: Callable[..., Any], unknown: str) -> str:
 
 
 def _said(make: Callable[..., Any], doc: str | None, name: str, value: Any, kind: Kind) -> str:
-    shown = f"<{type(value).__name__}>" if name in SECRET else discreet(shortened(value, 80))
+    shown = f"<{type(value).__name__}>" if name in SECRET else shortened(value, 80)
     such = f", such as [{shown}]" if isinstance(value, str) and "list of text" in kind.words else ""
     meaning = re.search(rf"^ +{name}: (.+?)(?=\.(?:\s|$)|\n +\w+: )", doc or "", re.MULTILINE | re.DOTALL)
     about = f" ({' '.join(meaning[1].split())})" if meaning else ""
@@ -254,7 +256,10 @@ def _any_of(kinds: list[Kind | None]) -> Kind | None:
 
 
 def _or(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    if len(words) == 1:
+        return words[0]
+    comma = "," if any(" or " in each for each in words) else ""
+    return f"{', '.join(words[:-1])}{comma} or {words[-1]}"
 
 
 def _several(origin: type[Any], of: tuple[Any, ...]) -> Kind | None:
@@ -329,16 +334,35 @@ def _plural(words: str) -> str:
     return {"a whole number": "whole numbers", "a number": "numbers", "a class": "classes"}.get(words, words)
 
 
+def _is_truth(value: Any) -> bool:
+    if isinstance(value, int):
+        return value in (0, 1)
+    return type(value).__name__ in ("bool", "bool_")  # numpy's, which are no ints
+
+
 def _is_whole(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, (bool, type))
+    if isinstance(value, (bool, type)):
+        return False
+    try:
+        index(value)
+    except TypeError:  # also of an array, which has the method
+        return False
+    return True
 
 
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, (bool, type)) and value == value
+    if isinstance(value, (bool, type)) or not hasattr(value, "__float__"):
+        return False
+    try:
+        return not isnan(value)
+    except (TypeError, ValueError):  # of an array, and of a Decimal that is no number
+        return False
+    except OverflowError:  # bounds are told by whoever has them
+        return True
 
 
 _PLAIN_FITS: dict[type, Test] = {
-    bool: lambda value: isinstance(value, int) and value in (0, 1),
+    bool: _is_truth,
     int: _is_whole,
     float: _is_number,
     str: _is_a(str),

@@ -99,7 +99,7 @@ class Request(_Addressed, frozen=True, eq=False, kw_only=True):
             value, and domain, path, secure, … where they are not those of the URL.
         callback: Takes the Response; None: the callback of `scrape`.
         errback: Takes the Failed or Dropped.
-        cb_kwargs: Further keyword arguments for callback and errback.
+        cb_kwargs: Further keyword arguments for the callback, and for the errback those that it takes.
         meta: Yours. The library does not read it.
         priority: Higher goes first, within its host.
         slot: Counts for politeness as this name, not as its host.
@@ -229,6 +229,20 @@ class Dropped(msgspec.Struct, frozen=True, eq=False):
 
     request: Request
     reason: str
+
+    if not TYPE_CHECKING:  # to type checkers, what is not there is an error
+
+        def __getattr__(self, name: str) -> Any:
+            """Raises: AttributeError, which says how an errback tells it from a Failed."""
+            from streamcrawl.mistakes import FAILURE
+
+            known = "; it has a reason: isinstance(outcome, Failed) tells one from the other"
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+                f"{known if name == 'error' or name in FAILURE else ''}",
+                name=name,
+                obj=self,
+            )
 
     def __repr__(self) -> str:
         return f"<Dropped {masked(self.request.url)}: {self.reason}>"

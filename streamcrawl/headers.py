@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 HeaderPairs: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | Headers"
+
+ELSEWHERE = {
+    "getlist": "getall(name)",
+    "pop": "without(name)",
+    "setdefault": "defaults({name: value})",
+    "update": "set(name, value)",
+}
+"""What Scrapy's headers and dicts have, and what it is called here."""
 
 
 class Headers:
@@ -87,6 +95,19 @@ class Headers:
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(name, value), repeated fields apart, in order."""
         return self._pairs
+
+    if not TYPE_CHECKING:  # to type checkers, what is not there is an error
+
+        def __setitem__(self, name: str, value: str) -> None:
+            """Raises: TypeError, which says what to write."""
+            raise TypeError(
+                f"Headers do not change: request.replace(headers=request.headers.set({name!r}, …)) gives one with it"
+            )
+
+        def __getattr__(self, name: str) -> Any:
+            """Raises: AttributeError, which says what has another name here."""
+            known = f"; there is {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"'Headers' object has no attribute {name!r}{known}", name=name, obj=self)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._lookup()

@@ -182,6 +182,29 @@ def as_dict(item: Any) -> dict[Any, Any]:
     return {name: getattr(item, name) for name in names}
 
 
+_serializers: dict[type[Any], dict[str, Callable[[Any], Any]]] = {}
+
+
+def serializers_of(cls: type[Any]) -> dict[str, Callable[[Any], Any]]:
+    """What feeds write in place of a field's value: the `serializer` of its Field, or of its metadata, by field."""
+    found = _serializers.get(cls)
+    if found is None:
+        found = _serializers[cls] = {
+            name: metadata["serializer"] for name, metadata in _metadata_of(cls) if callable(metadata.get("serializer"))
+        }
+    return found
+
+
+def _metadata_of(cls: type[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    kind = kind_of(cls)
+    if kind == "fields":
+        yield from cls.fields.items()
+    elif kind == "dataclass":
+        yield from ((field.name, field.metadata) for field in dataclasses.fields(cls))
+    elif kind == "attrs":
+        yield from ((field.name, field.metadata) for field in cls.__attrs_attrs__)
+
+
 def with_field(item: Any, name: str, value: Any) -> Any:
     """A shallow copy of the item with this field set; None if items of its class have no such field."""
     cls: type[Any] = item.__class__

@@ -32,17 +32,25 @@ _UNEXPECTED = re.compile(r"^Unexpected keyword argument '(\w+)'$")
 
 def said(error: BaseException) -> str:
     """The error in one line: its type, its text, what was meant if that is plain, and the user's file and line."""
-    text = _meant(error) or " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
+    text = _meant(error) or (" ".join(error.msg.split()) if isinstance(error, SyntaxError) else _text(error))
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     where = place_of(error)
     return f"{what} ({where})" if where else what
 
 
-def place_of(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
+    """What it says, on one line; "" if it cannot say it, which is not the mistake that is told."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return ""
+
+
+def place_of(error: BaseException, causes: int = 20) -> str:
     """Such as "shop.py:12, in parse": the deepest line of the user's own code that led to the error.
 
     Own is what is neither Python's nor installed. If there is none, it is the line of installed code that was called
-    first: a project may be installed as well. "" if there is none of that either.
+    first: a project may be installed as well. "" if there is none of that either. `causes`: how far back it is looked.
     """
     if isinstance(error, SyntaxError) and error.filename is not None and error.lineno is not None:
         return f"{shown_path(error.filename)}:{error.lineno}"
@@ -56,8 +64,8 @@ def place_of(error: BaseException) -> str:
             installed = _place(trace)
         trace = trace.tb_next
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if deepest != "own" and before is not None and _below(before):
-        return place_of(before)  # a library called code of the user's, and wrapped what that raised
+    if causes and deepest != "own" and before is not None and _below(before, causes):
+        return place_of(before, causes - 1)  # a library called code of the user's, and wrapped what that raised
     return own or installed
 
 
@@ -84,8 +92,15 @@ def own_function(function: object) -> FunctionType | None:
                 return None if function.__name__ == "<lambda>" else function
             function = inner
         else:
-            function = next((found for name in _BEHIND if (found := getattr(function, name, None)) is not None), None)
+            function = _behind(function)
     return None
+
+
+def _behind(function: object) -> object:
+    try:
+        return next((found for name in _BEHIND if (found := getattr(function, name, None)) is not None), None)
+    except Exception:  # whatever a class makes of being asked
+        return None
 
 
 def written_at(function: object) -> str:
@@ -94,7 +109,7 @@ def written_at(function: object) -> str:
     return f"{shown_path(found.__code__.co_filename)}:{found.__code__.co_firstlineno}" if found is not None else ""
 
 
-def _below(error: BaseException) -> bool:
+def _below(error: BaseException, causes: int) -> bool:
     """Whether own code led to the error, or to what led to it, from where it was caught."""
     trace = error.__traceback__
     while trace is not None:
@@ -102,7 +117,7 @@ def _below(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return before is not None and _below(before)
+    return causes > 0 and before is not None and _below(before, causes - 1)
 
 
 def _place(trace: TracebackType) -> str:
@@ -125,9 +140,16 @@ def _whose(filename: str) -> str:
 def shown_path(filename: str) -> str:
     """The path as people know it: from the present folder on, if it lies there."""
     try:
-        return str(Path(filename).resolve().relative_to(Path.cwd().resolve()))
+        return _path_from(str(Path.cwd()), filename)
     except (OSError, ValueError):
         return filename
+
+
+@lru_cache(maxsize=256)
+def _path_from(folder: str, filename: str) -> str:
+    """Raises: OSError, ValueError."""
+    # A callback may be wrong about each link of each page: resolving asks the disk for each folder on the way.
+    return str(Path(filename).resolve().relative_to(Path(folder).resolve()))
 
 
 def discreet(text: str) -> str:
@@ -137,15 +159,18 @@ def discreet(text: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """The error in one line: the project's own speak for themselves, others with their type."""
-    text = discreet(" ".join(str(error).split()))
+    text = discreet(_text(error))
     if isinstance(error, StreamcrawlError):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def shortened(value: object, most: int = 200) -> str:
-    """Its repr on one line, of so many characters at most."""
-    text = " ".join(repr(value).split())
+    """Its repr on one line, of so many characters at most, without the credentials in its URLs."""
+    try:
+        text = discreet(" ".join(repr(value).split()))
+    except Exception:  # its own mistake, which is not the one that is told
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
@@ -193,19 +218,29 @@ READ = {
 
 MODULES = {
     "crawler": "streamcrawl: Crawl.of(MySpider).run()",
+    "downloadermiddlewares": "streamcrawl.operators: retry, redirect, cookies, …; get_retry_request is in streamcrawl",
+    "dupefilters": "streamcrawl: Request(url, dont_filter=True)",
     "exceptions": "streamcrawl: Drop takes the place of DropItem and IgnoreRequest",
+    "exporters": "streamcrawl.feeds.format: FeedFormat",
     "extensions": "run.events, which an extension is a subscriber of",
     "http": "streamcrawl: Request, Response; and streamcrawl.requests: form_request, json_request",
     "item": "streamcrawl: Item, Field",
+    "loader.processors": "streamcrawl.loaders: Join, MapCompose, TakeFirst, …",
     "pipelines": "streamcrawl.operators: files, images, pipeline",
+    "pipelines.files": "streamcrawl.operators: files",
+    "pipelines.images": "streamcrawl.operators: images",
     "selector": "streamcrawl: Selector",
     "settings": "streamcrawl.spiders.settings",
     "signals": "streamcrawl.events",
+    "spidermiddlewares": "streamcrawl.operators: depth, http_error, referer, …; HttpError is in streamcrawl.errors",
+    "utils": "streamcrawl.spiders.settings; what a project's settings say stands in the flow",
 }
 """Modules of Scrapy, and where their names are here."""
 
 NAMES = {
     "CloseSpider": "self.crawler.run.end(reason)",
+    "CrawlerProcess": "streamcrawl.Crawl: Crawl.of(MySpider).run()",
+    "CrawlerRunner": "streamcrawl.Crawl: await Crawl.of(MySpider).start()",
     "DropItem": "streamcrawl.Drop",
     "FormRequest": "streamcrawl.requests.form_request(page, …) or formdata_request(url, …)",
     "HtmlResponse": "streamcrawl.Response",
@@ -224,9 +259,8 @@ def _not_there(error: ImportError) -> str:
     module = error.name or ""
     if module == "scrapy" or module.startswith("scrapy."):
         return f"No module named {module!r}; the page 'from-scrapy' of the docs says what takes its place"
-    place, _, name = module.rpartition(".")
     if isinstance(error, ModuleNotFoundError):
-        known = MODULES.get(name, "") if place == "streamcrawl" else ""
+        known = MODULES.get(module.removeprefix("streamcrawl."), "") if module.startswith("streamcrawl.") else ""
         return f"there is no module {module}; look in {known}" if known else ""
     found = re.match(r"cannot import name '(\w+)'", str(error))
     if found is None or module.partition(".")[0] != "streamcrawl":
@@ -255,6 +289,17 @@ FAILURE = {
 }
 """What a Failure of Twisted has, and what a Failed has for it."""
 
+RETRIES = {
+    "logger": "a Notice tells of the end: give_up_level=…",
+    "max_retry_times": "there is times=…",
+    "priority_adjust": "there is priority=…",
+    "spider": "leave it out: it knows the run",
+    "stats_base_key": "there is stats_key=…",
+}
+"""What Scrapy's function of that name takes, and what it is called here."""
+
+_RETRIES = re.compile(rf"^get_retry_request\(\) got an unexpected keyword argument '({'|'.join(RETRIES)})'")
+
 _LONG = frozenset({"body", "cookies", "headers", "proxy"})
 """Fields whose values are not shown: too long, or secret."""
 
@@ -263,7 +308,7 @@ def no_change(name: str, value: object) -> str:
     """What is said where a field of a Request is set."""
     if name not in Request.__struct_fields__:
         return no_field(name)
-    shown = "…" if name in _LONG else discreet(shortened(value, 60))
+    shown = "…" if name in _LONG else shortened(value, 60)
     return f"a Request does not change: request.replace({name}={shown}) gives one that differs"
 
 
@@ -279,7 +324,9 @@ def _meant(error: BaseException) -> str:
     if isinstance(error, KeyError) and trace is not None and ".meta[" in _source(trace):
         key = error.args[0] if error.args else None
         return f"{key!r}: meta is yours alone; write {READ[key]}" if key in READ else ""
-    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
+    if isinstance(error, TypeError) and (renamed := _RETRIES.search(_text(error))):
+        return f"get_retry_request() takes no {renamed[1]!r}; {RETRIES[renamed[1]]}"
+    found = _UNEXPECTED.search(_text(error)) if isinstance(error, TypeError) else None
     if found is None or trace is None:
         return ""
     follows = trace.tb_frame.f_code.co_filename == _RESPONSE

@@ -29,7 +29,7 @@ class PipelineCrawler:
     def __init__(self, run: Run) -> None:
         self.settings: Mapping[str, Any] = {}
         self.stats = Stats()
-        self.stats.adopt(run.stats)
+        self.stats.adopt(run.stats, run)
         self.events = run.events
         self.spider = run.spider
         self.run = run

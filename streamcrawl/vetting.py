@@ -39,9 +39,17 @@ def vetted(request: Request) -> Request:
 
     Raises: TypeError naming the field for what makes no sense.
     """
-    plain = type(request.headers) is Headers and type(request.body) is bytes and request.method.isupper()
-    if plain and (request.callback is None or callable(request.callback)):
+    method: Any = request.method
+    told = isinstance(method, str)
+    plain = told and method.isupper() and type(request.headers) is Headers and type(request.body) is bytes
+    if (
+        plain
+        and (request.callback is None or callable(request.callback))
+        and (request.errback is None or callable(request.errback))
+    ):
         return request
+    if not told:
+        raise TypeError(f"method={method!r}: text, such as 'GET'")
     changes: dict[str, Any] = {}
     headers: Any = request.headers
     if isinstance(headers, dict):
@@ -53,8 +61,8 @@ def vetted(request: Request) -> Request:
         changes["body"] = body.encode()
     elif not isinstance(body, bytes | bytearray):
         raise TypeError(f"body={body!r}: bytes or text")
-    if not request.method.isupper():
-        changes["method"] = request.method.upper()
+    if not method.isupper():
+        changes["method"] = method.upper()
     for name in ("callback", "errback"):
         function = getattr(request, name)
         if function is not None and not callable(function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,3 +107,15 @@ def test_it_is_no_headers_that_is_something_else() -> None:
     assert headers != {"A": "1"}
     assert 1 not in headers
     assert repr(headers) == "Headers([('A', '1')])"
+
+
+def test_what_would_change_them_says_what_to_write() -> None:
+    headers: Any = Headers({"A": "1"})
+    with pytest.raises(TypeError, match=r"Headers do not change: .*headers\.set\('X', …\)"):
+        headers["X"] = "1"
+    for name, known in (("update", "set"), ("setdefault", "defaults"), ("getlist", "getall"), ("pop", "without")):
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}'; there is {known}\("):
+            getattr(headers, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        headers.nothing  # noqa: B018
+    assert headers.pairs() == (("A", "1"),)

@@ -210,3 +210,15 @@ def test_a_retry_that_fails_on_the_wire_is_repeated_by_the_layer() -> None:
     items: list[Any] = []
     run_of(crawl(fetch, solve).pipe(ops.on_item(items.append)))
     assert items == [{"url": f"{A}/", "attempt": 2}]
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"), [({"spider": None}, "leave it out"), ({"max_retry_times": 3}, "there is times=…")]
+)
+def test_what_scrapys_function_takes_besides_is_told(argument: dict[str, Any], hint: str) -> None:
+    from streamcrawl.mistakes import said
+
+    with pytest.raises(TypeError) as raised:
+        get_retry_request(Request("http://a.test/"), **argument)
+    (name,) = argument
+    assert f"get_retry_request() takes no {name!r}; {hint}" in said(raised.value)

@@ -17,8 +17,9 @@ BEGINNING: ContextVar[Callable[[Crawl[Any]], None] | None] = ContextVar("streamc
 
 
 def alike(one: Crawl[Any], other: Crawl[Any]) -> bool:
-    """Whether both are one crawl: the same pipe, or parts of it, or the same callback at its end."""
-    if one is other or {id(each) for each in one.operators} & {id(each) for each in other.operators}:
+    """Whether both are one crawl: the same pipe, or its beginning, or the same callback at its end."""
+    pairs = list(zip(one.operators, other.operators, strict=False))
+    if one is other or (pairs and all(each is its for each, its in pairs)):
         return True
     callbacks = [None if each.pipes.scrape is None else each.pipes.scrape.callback for each in (one, other)]
     spiders = [spider_of(each) for each in (one, other)]

@@ -120,7 +120,7 @@ def bind(crawl: Crawl[Any]) -> tuple[Crawl[Any], Crawler | None]:
 def begun(crawler: Crawler, run: Run) -> None:
     """The spider's run has come: it has stats and a state now, and will be told of the end."""
     crawler.run = run
-    crawler.stats.adopt(run.stats)
+    crawler.stats.adopt(run.stats, run)
     spider = crawler.spider
     assert spider is not None
 

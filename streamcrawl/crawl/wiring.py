@@ -35,6 +35,11 @@ class Pipe:
     items: tuple[Operator, ...]
 
 
+def _instead(operator: Any) -> str:
+    """What an operand of `pipe` is that is no operator."""
+    return "an item pipeline: write ops.pipeline(…) with it" if hasattr(operator, "process_item") else "none"
+
+
 def sort_out(operators: tuple[Any, ...]) -> Pipe:
     """Put operators on their edges.
 
@@ -56,8 +61,8 @@ def sort_out(operators: tuple[Any, ...]) -> Pipe:
             if download is None:
                 raise FlowError("scrape() comes after download() in the pipe")
             scrape = operator
-        elif not callable(operator):
-            raise TypeError(f"pipe() takes operators, and {operator!r} is none")
+        elif not callable(operator) or hasattr(operator, "process_item"):
+            raise TypeError(f"pipe() takes operators, and {operator!r} is {_instead(operator)}")
         else:
             edges[2 if scrape is not None else 1 if download is not None else 0].append(cast(Operator, operator))
     targets = [target for operator in edges[2] or edges[1] if (target := getattr(operator, "target", None)) is not None]

@@ -13,7 +13,7 @@ from streamcrawl.errors import ItemRefused, SinkError
 from streamcrawl.events import Notice
 from streamcrawl.feeds.sqlite_journal import Journal, forget
 from streamcrawl.feeds.sqlite_table import PLANS, Cell, Plan, Table, cells, quoted
-from streamcrawl.items import as_dict
+from streamcrawl.feeds.values import values_of
 from streamcrawl.streams.edges import item_failed
 
 Mode: TypeAlias = Literal["overwrite", "append"]
@@ -93,10 +93,7 @@ class OpenTable:
     def _take(self, item: Item) -> None:
         if self._rows >= FULL * ROWS or self._bytes >= FULL * BYTES:
             raise SinkError(f"{self._label}: it cannot be written to, and {self._rows} rows wait already")
-        try:
-            record = as_dict(item)
-        except TypeError as error:
-            raise ItemRefused(str(error)) from None
+        record = values_of(item, None)
         if self._fields is not None:
             record = {name: record[name] for name in self._fields if name in record}
         row, size = cells(record)

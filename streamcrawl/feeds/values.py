@@ -11,7 +11,7 @@ import msgspec
 
 from streamcrawl.core import Item
 from streamcrawl.errors import ItemRefused
-from streamcrawl.items import as_dict, kind_of
+from streamcrawl.items import as_dict, kind_of, serializers_of
 
 Fields: TypeAlias = Mapping[str, str]
 """Fields of an item, in order, each with the name that it is written under."""
@@ -135,6 +135,8 @@ def fields_of(item: Item, fields: Fields | None) -> dict[Any, Any]:
         record: dict[Any, Any] = plain(item) if kind_of(item.__class__) == "pydantic" else as_dict(item)
     except TypeError as error:
         raise ItemRefused(str(error)) from None
+    if record is not item:
+        _serialize(item, record)
     return record if fields is None else {fields[name]: record[name] for name in fields if name in record}
 
 
@@ -144,4 +146,16 @@ def values_of(item: Item, fields: Fields | None) -> dict[Any, Any]:
         record = as_dict(item)
     except TypeError as error:
         raise ItemRefused(str(error)) from None
+    if record is not item:
+        _serialize(item, record)
     return record if fields is None else {fields[name]: record[name] for name in fields if name in record}
+
+
+def _serialize(item: Item, record: dict[Any, Any]) -> None:
+    """Put into `record` what the item's class says is written of its fields. Raises: ItemRefused naming the field."""
+    for name, serializer in serializers_of(item.__class__).items():
+        if name in record:
+            try:
+                record[name] = serializer(record[name])
+            except Exception as error:
+                raise ItemRefused(f"field {name!r}: its serializer raised {type(error).__name__}: {error}") from error

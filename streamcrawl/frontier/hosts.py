@@ -309,13 +309,15 @@ class HostTable:
     def tick(self) -> None:
         """Time has passed: hosts whose wait is over become ready."""
         now = self.now = self.monotonic()
+        lingered = len(self._lingering)
         while self._lingering and self._lingering[0][0] <= now:
             _, _, host = heappop(self._lingering)
             if not host.demand and host.counted:
                 host.counted = False
                 self._with_work -= 1
                 self.refresh(host)
-            self._uncap()
+        if len(self._lingering) < lingered:
+            self._uncap()  # once, however many hosts have run out of work
         while self._timers and self._timers[0][0] <= now:
             _, stamp, host = heappop(self._timers)
             if host.stamp == stamp:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
-from streamcrawl.mistakes import nearest
+from streamcrawl.mistakes import nearest, own_function
 from streamcrawl.spiders.spider import Spider
 
 READ = frozenset({"handle_httpstatus_all"})
 """Attributes that the library reads, and that no class of it has."""
+
+BEHIND = ("fget", "__func__", "func", "__wrapped__")
+"""What properties, methods, partials and decorated functions name the function with that they call."""
+
+ALL = frozenset({"__dict__", "vars"})
+"""Names by which code asks for all attributes at once."""
 
 
 def unused(spider: type[Spider], arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -20,21 +26,36 @@ def unused(spider: type[Spider], arguments: Iterable[str]) -> Iterator[tuple[str
 
     A spider takes any argument and makes an attribute of it, so one that is misspelt is no error; but where the name
     is neither an attribute, nor an argument of `__init__`, nor in any function of these files, nobody can ask for it.
+    Where the classes look at all of them at once, only those are told for which there is one that was meant.
     """
     attributes = set(_attributes(spider)) | READ
     unknown = [name for name in arguments if name not in attributes]
     if not unknown:
         return
-    own = {kind.__module__ for kind in spider.__mro__ if issubclass(kind, Spider) and not _is_ours(kind.__module__)}
-    named = {name for module in own for name in _names_in(sys.modules.get(module))}
+    own = [kind for kind in spider.__mro__ if not _is_foreign(kind.__module__)]
+    named = {name for module in {kind.__module__ for kind in own} for name in _names_in(sys.modules.get(module))}
     meant = attributes | set(_asked_of_self(spider))
+    any_name = any(_takes_all(kind) for kind in own)
     for name in unknown:
         if name not in named and not hasattr(spider, name):
-            yield name, nearest(name, sorted(meant))
+            near = nearest(name, sorted(meant))
+            if near or not any_name:
+                yield name, near
 
 
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "streamcrawl"
+def _is_foreign(module: str) -> bool:
+    """Whether it is the library's, or Python's."""
+    top = module.partition(".")[0]
+    return top == "streamcrawl" or top in sys.stdlib_module_names
+
+
+def _takes_all(kind: type[Any]) -> bool:
+    """Whether its `__init__` takes any argument, and may do more with them than hand them on, or it looks at all."""
+    made: Any = vars(kind).get("__init__")
+    parameters = inspect.signature(made).parameters.values() if made is not None else ()
+    return any(each.kind is each.VAR_KEYWORD for each in parameters) or any(
+        name in ALL for code in _codes(kind) for name in code.co_names
+    )
 
 
 def _attributes(spider: type[Spider]) -> Iterator[str]:
@@ -51,9 +72,11 @@ def _attributes(spider: type[Spider]) -> Iterator[str]:
 
 
 def _names_in(module: ModuleType | None) -> Iterator[str]:
-    """What the functions and classes of a module name, by themselves or as text."""
+    """What the functions and classes of a module name, and functions that it has from elsewhere: itself or as text."""
     for value in [] if module is None else list(vars(module).values()):
-        if getattr(value, "__module__", None) == getattr(module, "__name__", ""):
+        if _asked(value, "__module__") == getattr(module, "__name__", "") or (
+            isinstance(value, FunctionType) and own_function(value)
+        ):
             for code in _codes(value):
                 yield from code.co_names
                 yield from _texts(code.co_consts)
@@ -62,7 +85,7 @@ def _names_in(module: ModuleType | None) -> Iterator[str]:
 def _asked_of_self(spider: type[Spider]) -> Iterator[str]:
     """What the functions of its own classes name, or have as text, that may be the name of an argument."""
     for kind in spider.__mro__:
-        if issubclass(kind, Spider) and not _is_ours(kind.__module__):
+        if not _is_foreign(kind.__module__):
             for code in _codes(kind):
                 names = {*code.co_names, *_texts(code.co_consts)}
                 yield from (name for name in names if name.isidentifier() and not hasattr(spider, name))
@@ -72,15 +95,25 @@ def _codes(value: Any) -> Iterator[CodeType]:
     """The code of a function, and of all within it; of a class, that of all its functions."""
     if isinstance(value, type):
         for each in vars(value).values():
-            yield from _codes(each)
+            if not isinstance(each, type) or each.__qualname__.startswith(f"{value.__qualname__}."):
+                yield from _codes(each)
         return
-    behind = getattr(value, "fget", None) or getattr(value, "__func__", None) or inspect.unwrap(value)
-    waiting = [getattr(behind, "__code__", None)]
+    behind = next((found for name in BEHIND if (found := _asked(value, name)) is not None), value)
+    waiting = [_asked(behind, "__code__")]
     while waiting:
         code = waiting.pop()
         if isinstance(code, CodeType):
             yield code
             waiting += [each for each in code.co_consts if isinstance(each, CodeType)]
+
+
+def _asked(value: Any, name: str) -> Any:
+    """An attribute of something of the user's, or None; also of what raises something else if it has none."""
+    try:
+        found = getattr(value, name, None)
+        return inspect.unwrap(found) if isinstance(found, FunctionType) else found
+    except Exception:
+        return None
 
 
 def _texts(constants: Iterable[Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from streamcrawl.items import is_item
 from streamcrawl.response import Response
 from streamcrawl.spiders.crawler import Crawler
 from streamcrawl.spiders.spider import Spider, overridden
+from streamcrawl.streams.errbacks import taken
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class CrawlSpider(Spider):
     def _errback(self, outcome: Failed | Dropped, **kwargs: Any) -> Any:
         n: int = outcome.request.meta["rule"]
         rule = self._bound[n]
-        return None if rule.errback is None else rule.errback(outcome, **kwargs)
+        return None if rule.errback is None else rule.errback(outcome, **taken(rule.errback, kwargs))
 
     def _by_rules(
         self, response: Response, callback: Callable[..., Any] | None, cb_kwargs: Mapping[str, Any], follow: bool

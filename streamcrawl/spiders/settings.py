@@ -138,8 +138,8 @@ ELSEWHERE = {
     "AUTOTHROTTLE_MAX_DELAY": "AutoThrottle(ceiling=…)",
     "AUTOTHROTTLE_START_DELAY": "AutoThrottle(start=…)",
     "AUTOTHROTTLE_TARGET_CONCURRENCY": "AutoThrottle(target=…)",
-    "CLOSESPIDER_ERRORCOUNT": "run.stop()",
-    "CLOSESPIDER_TIMEOUT": "run.stop()",
+    "CLOSESPIDER_ERRORCOUNT": "crawler.events.on(CallbackFailed, …) in from_crawler, and crawler.run.end(reason)",
+    "CLOSESPIDER_TIMEOUT": 'asyncio.get_running_loop().call_later(seconds, self.crawler.run.end, "timeout") in start()',
     "COMPRESSION_ENABLED": "Wire(decompress=False)",
     "CONCURRENT_ITEMS": "Crawl(memory=…), or ops.map_async(limit=…)",
     "COOKIES_DEBUG": "ops.default_layers(cookies=ops.cookies(debug=True))",
@@ -148,7 +148,7 @@ ELSEWHERE = {
     "DEPTH_LIMIT": "ops.depth(limit=…)",
     "DEPTH_PRIORITY": "ops.depth(priority=…)",
     "DEPTH_STATS_VERBOSE": "ops.depth(verbose=True)",
-    "DOWNLOADER_MIDDLEWARES": "ops.download(layer, *ops.default_layers())",
+    "DOWNLOADER_MIDDLEWARES": "ops.download(*ops.default_layers(), ops.on_request(function))",
     "DOWNLOAD_MAXSIZE": "Wire(max_size=…)",
     "DOWNLOAD_SLOTS": "Crawl(slots=…)",
     "DOWNLOAD_TIMEOUT": "Wire(timeout=…)",
@@ -252,10 +252,21 @@ def switch(settings: Mapping[str, Any], name: str, spider: str) -> bool:
         raise FlowError(f"{spider}: the setting {name} is {value!r}; it must be True or False") from None
 
 
+_PLACES = {
+    ("ops.default_layers(",): "Crawl.of(…).replace(download=ops.download(*?))",
+    ("Wire(",): "Crawl.of(…).replace(download=ops.download(fetch=?))",
+    ("ops.depth(", "ops.http_error(", "ops.referer(", "ops.url_length("): "Crawl.of(…).replace(layers=(?,))",
+    ("ops.files(", "ops.images(", "ops.pipeline("): "Crawl.of(…).pipe(?)",
+}
+"""Where calls stand that begin so."""
+
+
 def _whole_of(call: str) -> str:
-    """Where a call belongs, if it is about the layers."""
-    about_layers = call.startswith("ops.default_layers(")
-    return f"Crawl.of(…).replace(download=ops.download(*{call}))" if about_layers else call
+    """Where a call belongs in the flow of a spider."""
+    for beginnings, whole in _PLACES.items():
+        if call.startswith(beginnings) and call.endswith(")"):
+            return whole.replace("?", call)
+    return call
 
 
 def unread(settings: Mapping[str, Any], attributes: Iterable[str], spider: str) -> Iterator[tuple[str, str]]:

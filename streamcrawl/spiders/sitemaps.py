@@ -193,7 +193,10 @@ def amended(pieces: Iterable[bytes]) -> Iterator[bytes]:
         data = held + piece
         start = max(0, len(data) - _HELD)
         mark = _MARK.search(data, start)
-        data, held = (data, b"") if mark is None else (data[: mark.start()], data[mark.start() :])
+        cut = len(data) if mark is None else mark.start()
+        if data[cut - 1 : cut + 1] == b"]]":
+            cut -= 1  # or a "]]>" would be cut in two, whose first half lies before those last bytes
+        data, held = data[:cut], data[cut:]
         yield _UNESCAPED.sub(escape, data)
     if held:
         yield _UNESCAPED.sub(escape, held)

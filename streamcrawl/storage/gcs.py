@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Any, cast
 from urllib.parse import quote
 
-from streamcrawl.storage.gcs_calls import Calls
+from streamcrawl.storage.gcs_calls import Calls, patience
 from streamcrawl.storage.remote import Remote
 from streamcrawl.storage.s3 import CHECKSUM, key_of
 from streamcrawl.storage.store import Meta, Place, Stat
@@ -50,7 +50,7 @@ class Gcs(Remote):
         # What fsspec has for gs: asks by gRPC what kind of bucket it is, and waits where nobody answers that.
         from gcsfs.core import GCSFileSystem  # type: ignore[import-untyped] # pyright: ignore
 
-        storage = dict(place.storage)
+        storage = {"requests_timeout": patience(), **place.storage}
         retries = {name: storage.pop(name) for name in ("retries", "connect_retries") if name in storage}
         files: Any = cast("Any", GCSFileSystem)(**storage)
         self._call = Calls(files, **retries)

@@ -11,10 +11,13 @@ RETRIES = 5
 """Tries after the first, where the server answers that it is busy, or breaks off."""
 
 CONNECT_RETRIES = 2
-"""Where nobody takes the connection: some four seconds in all."""
+"""Where nobody takes the connection, or says anything: some four seconds in all, and the timeouts."""
 
 LONGEST = 32.0
 """Seconds between two tries, at most."""
+
+PATIENCE = {"sock_connect": 20, "sock_read": 30}
+"""Seconds without a word from the server. gcsfs has none of its own, and its client's are five minutes in all."""
 
 
 class Calls:
@@ -23,7 +26,7 @@ class Calls:
     Args:
         files: gcsfs's file system: it knows addresses, credentials and errors.
         retries: Tries after the first; 0 or more.
-        connect_retries: Likewise, of those that find nobody at the address.
+        connect_retries: Likewise, of those that find nobody at the address, or hear nothing.
 
     Raises: ValueError for a number that is none, when built.
     """
@@ -48,17 +51,25 @@ class Calls:
     async def _tried(self, *request: Any, **options: Any) -> Any:
         from gcsfs.retry import is_retriable  # type: ignore[import-untyped] # pyright: ignore
 
-        tries = refused = 0
+        tries = unheard = 0
         while True:
             try:
                 return await _sent(self._files, *request, **options)
             except Exception as error:  # of aiohttp, gcsfs, google-auth or requests
-                refused += getattr(error, "os_error", None) is not None  # aiohttp's for a connection that was not made
+                # A connection that was not made has an `os_error`; what nobody answers in time is a TimeoutError.
+                unheard += isinstance(error, TimeoutError) or getattr(error, "os_error", None) is not None
                 known = cast("Any", is_retriable)(error)
-                if not known or tries >= self._retries or refused > self._connect_retries:
+                if not known or tries >= self._retries or unheard > self._connect_retries:
                     raise
             await asyncio.sleep(min(random() + 2**tries, LONGEST))  # noqa: S311 - so that not all try at once
             tries += 1
+
+
+def patience() -> Any:
+    """How long gcsfs's client waits for a word from the server."""
+    from gcsfs import core  # type: ignore[import-untyped] # pyright: ignore
+
+    return cast("Any", core).aiohttp.ClientTimeout(total=None, **PATIENCE)
 
 
 async def _sent(files: Any, *request: Any, **options: Any) -> Any:
@@ -69,5 +80,9 @@ async def _sent(files: Any, *request: Any, **options: Any) -> Any:
 
 def _sync(files: Any, work: Any, *arguments: Any, **options: Any) -> Any:
     from fsspec.asyn import sync  # type: ignore[import-untyped] # pyright: ignore
+    from fsspec.exceptions import FSTimeoutError  # type: ignore[import-untyped] # pyright: ignore
 
-    return cast("Any", sync)(files.loop, work, *arguments, **options)
+    try:
+        return cast("Any", sync)(files.loop, work, *arguments, **options)
+    except FSTimeoutError as error:  # put in the place of one that says what was waited for
+        raise error.__cause__ or error from None

@@ -31,6 +31,7 @@ from streamcrawl.items import is_item
 from streamcrawl.mistakes import said
 from streamcrawl.response import Response
 from streamcrawl.streams.edges import closed
+from streamcrawl.streams.errbacks import taken
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 from streamcrawl.streams.layer import stray
 from streamcrawl.streams.layered import Given, Hooked, Layers, no_item, refused, response_of, unskipped
@@ -112,7 +113,10 @@ class Scraping:
     def _call(self, page: Page, function: Callable[..., Any]) -> Any:
         self._run.page = page.input
         try:
-            page.source = result = function(page.input, **page.input.request.cb_kwargs)
+            kwargs = page.input.request.cb_kwargs
+            if kwargs and not isinstance(page.input, Response):
+                kwargs = taken(function, kwargs)
+            page.source = result = function(page.input, **kwargs)
         finally:
             self._run.page = None
         if result is None and self._layers.whole and isinstance(page.input, Response):

@@ -182,8 +182,9 @@ class OneAnswer:
             if message.code > 199 or message.code < 100 or message.code == 101:
                 self.body = body
                 self._heard = b""
-                if message.code == 101:
-                    self._connection.force_close()  # nobody asked for another protocol
+                # Nobody asked for another protocol; and HTTP/1.0 knows no chunks (RFC 9112 §6.1).
+                if message.code == 101 or (message.chunked and message.version == aiohttp.HttpVersion10):
+                    self._connection.force_close()
                 if at + 1 < len(messages):
                     self._connection.out_of_step()
                     return messages[: at + 1]

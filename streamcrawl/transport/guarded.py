@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from streamcrawl.core import Request, Run
 from streamcrawl.errors import FetchTimeout
+from streamcrawl.events import Notice
 from streamcrawl.response import Response
 from streamcrawl.transport.addresses import START
 from streamcrawl.transport.body import shown
+from streamcrawl.transport.connections import descriptors, most_connections
 from streamcrawl.transport.http import HttpTransport, tls_context, translate
 from streamcrawl.transport.pool import IDLE_SECONDS
 from streamcrawl.transport.reach import Reaching, site_name
@@ -32,6 +34,13 @@ class GuardedTransport(HttpTransport):
         super().__init__(replace(plain, http2=False, transport=_http2(wire)) if wire.http2 else plain, run)
         self._names = Names(wire.resolver)
         self._reaching = Reaching(run, wire.reach, self._names)
+        places, most = getattr(run.hosts, "places", 0), most_connections()
+        if places > most:
+            text = (
+                f"concurrency={places}, but this process may have {descriptors()} files open at a time (ulimit -n): "
+                f"{most} connections are used at once, other requests wait"
+            )
+            run.events.emit(Notice(text=text, level="warning"))
 
     async def __call__(self, request: Request) -> Response:
         if not self._reaching.knows(request):

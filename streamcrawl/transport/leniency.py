@@ -42,7 +42,8 @@ def mended(head: bytes) -> bytes | None:
     """Status line and header fields as they were meant; None if they cannot be told.
 
     Lines without a colon, and those whose name is no token, are left out; space before the colon does not count. One
-    length that is told several times is one length. `Transfer-Encoding: chunked` goes before any Content-Length.
+    length that is told several times is one length. `Transfer-Encoding: chunked` goes before any Content-Length. A CR
+    that ends no line is a space.
 
     Source: RFC 9112 §2.2, §5.1, §6.3; the Fetch standard ("extract a length").
     """
@@ -65,9 +66,9 @@ def _fields(lines: list[bytes]) -> Fields:
         if line[:1] in (b" ", b"\t"):  # it goes on with the line before
             if kept:
                 name, value = fields[-1]
-                fields[-1] = name, value + b" " + line.strip(b" \t")
+                fields[-1] = name, value + b" " + line.replace(b"\r", b" ").strip(b" \t")
             continue
-        name, colon, value = line.partition(b":")
+        name, colon, value = line.replace(b"\r", b" ").partition(b":")
         name = name.rstrip(b" \t")
         kept = bool(colon) and TOKEN.fullmatch(name) is not None
         if kept:

@@ -13,6 +13,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import TransferEncodingError
 
 from streamcrawl.transport.addresses import Permits, permits
+from streamcrawl.transport.connections import Connector
 from streamcrawl.transport.framing import Noticed, framed, unnoticed
 from streamcrawl.transport.reach import Reach, refused
 from streamcrawl.transport.resolver import CheckedResolver, Names
@@ -99,16 +100,14 @@ def retrieved(closed: asyncio.Future[None]) -> None:
 
 
 def make_connector(reach: tuple[str, ...]) -> aiohttp.TCPConnector:
-    """The pool of connections. How many there are at once is the frontier's business, so it has no limit of its own.
+    """The pool of connections. How many there are at once is the frontier's business, and that of the file descriptors.
 
     Which addresses may be connected to is decided here, twice: of a name's addresses only those are tried that `reach`
     permits, and no socket is made for any other, wherever it comes from.
     """
     permitted = permits(reach)
     names = reach.names if isinstance(reach, Reach) else None
-    return aiohttp.TCPConnector(
-        limit=0,
-        limit_per_host=0,
+    return Connector(
         resolver=CheckedResolver(names if isinstance(names, Names) else Names(), permitted),
         use_dns_cache=False,  # Names has one, for all connectors of the run
         keepalive_timeout=IDLE_SECONDS,

@@ -7,10 +7,10 @@ import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
-import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streamcrawl.transport.addresses import Permits
+from streamcrawl.transport.lookups import SystemResolver
 from streamcrawl.transport.reach import refused
 
 MakeResolver: TypeAlias = Callable[[], AbstractResolver]
@@ -33,7 +33,7 @@ class Names:
     __slots__ = ("_asking", "_found", "_make", "_resolver")
 
     def __init__(self, make: MakeResolver | None = None) -> None:
-        self._make: MakeResolver = aiohttp.ThreadedResolver if make is None else make
+        self._make: MakeResolver = SystemResolver if make is None else make
         self._resolver: AbstractResolver | None = None
         self._found: dict[str, tuple[float, list[ResolveResult]]] = {}
         """By name, the oldest first: until when the addresses serve."""

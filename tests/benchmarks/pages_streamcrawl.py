@@ -26,22 +26,23 @@ def parse(page: Any) -> Iterator[Any]:
     yield from page.follow_all(css="a")
 
 
-def every_layer(url: str, folder: Path) -> tuple[Any, ...]:
-    """The default layers, and one in each of the other places; the cache keeps every page."""
+def every_layer(url: str, folder: Path, **changes: Any) -> tuple[Any, ...]:
+    """The default layers, and one in each of the other places, but for `changes`; the cache keeps every page."""
     (folder / "cache.sqlite").unlink(missing_ok=True)
     host = url.partition("://")[2].partition("/")[0].partition(":")[0]
-    return ops.default_layers(
-        scope=ops.scope(host),
-        guard=ops.guard(),
-        user_agent=ops.user_agent("bench/1.0 (+https://bench.example/)"),
-        http_auth=ops.http_auth("me", "secret", domain="members.example"),
-        timeout=ops.timeout(60),
-        size_limit=ops.size_limit(10_000_000),
-        ajax_crawl=ops.ajax_crawl(),
-        http_cache=ops.http_cache(store=sqlite_store(folder / "cache.sqlite")),
-        throttle=ops.throttle(rules={"*": Rate(concurrency=64)}),
-        decompress=ops.decompress(),
-    )
+    layers: dict[str, Any] = {
+        "scope": ops.scope(host),
+        "guard": ops.guard(),
+        "user_agent": ops.user_agent("bench/1.0 (+https://bench.example/)"),
+        "http_auth": ops.http_auth("me", "secret", domain="members.example"),
+        "timeout": ops.timeout(60),
+        "size_limit": ops.size_limit(10_000_000),
+        "ajax_crawl": ops.ajax_crawl(),
+        "http_cache": ops.http_cache(store=sqlite_store(folder / "cache.sqlite")),
+        "throttle": ops.throttle(rules={"*": Rate(concurrency=64)}),
+        "decompress": ops.decompress(),
+    }
+    return ops.default_layers(**{**layers, **changes})
 
 
 def main() -> int:

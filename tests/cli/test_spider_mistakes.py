@@ -129,7 +129,7 @@ AT_THE_BEGINNING = {
     "attribute from elsewhere": (
         "    user_agent = 'me'",
         0,
-        "warning 'mine': the attribute user_agent does nothing here, write Wire(user_agent=…)",
+        "the attribute user_agent does nothing here, write Crawl.of(…).replace(download=ops.download(fetch=Wire(user_",
     ),
     "rules": (
         "class Mine(CrawlSpider):\n    name = 'mine'\n    rules = 5",
@@ -156,6 +156,16 @@ AT_THE_BEGINNING = {
         "from streamcrawl.exceptions import DropItem",
         2,
         "error: flow.py: ModuleNotFoundError: there is no module streamcrawl.exceptions; look in streamcrawl: Drop",
+    ),
+    "import of a module of Scrapy's pipelines": (
+        "from streamcrawl.pipelines.images import ImagesPipeline",
+        2,
+        "there is no module streamcrawl.pipelines.images; look in streamcrawl.operators: images",
+    ),
+    "import of a downloader middleware of Scrapy's": (
+        "from streamcrawl.downloadermiddlewares.retry import get_retry_request",
+        2,
+        "there is no module streamcrawl.downloadermiddlewares; look in streamcrawl.operators: retry",
     ),
     "import of another module": ("import nowhere", 2, "error: flow.py: ModuleNotFoundError: No module named 'nowhere'"),
 }

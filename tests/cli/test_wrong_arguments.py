@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,108 @@ def test_an_attribute_that_nothing_uses(
 ) -> None:
     value = "http://127.0.0.1:9/" if argument == "start_urls" else "secret"
     with caplog.at_level(logging.WARNING, "streamcrawl"), flow_from(f"{flow}:{name}", {argument: value}):
+        pass
+    assert caplog.messages == ([line] if line else [])
+
+
+PARTS = """
+from functools import cached_property, wraps
+
+def decorated(function):
+    @wraps(function)
+    def called(*args):
+        return function(*args)
+    return called
+
+class Paged:
+    def pages(self):
+        return range(int(self.last))
+
+    @cached_property
+    def width(self):
+        return int(self.columns)
+
+    @staticmethod
+    @decorated
+    def twice(spider):
+        return spider.lines
+
+Paged.kind = Paged
+
+def begin(spider):
+    return spider.city
+"""
+
+WITH_PARTS = """
+import parts_of_flow
+from parts_of_flow import Paged, begin
+from streamcrawl import Spider
+
+class Mixed(Paged, Spider):
+    name = "mixed"
+
+    def parse(self, response):
+        yield {"city": begin(self)}
+
+class Taking(Spider):
+    name = "taking"
+    size = 3
+
+    def __init__(self, **filters):
+        super().__init__()
+        self.filters = filters
+
+    def parse(self, response):
+        yield self.filters
+
+class Lazy:
+    def __getattr__(self, name):
+        raise RuntimeError("outside of a context")
+
+lazy = Lazy()
+
+class Lazily(Spider):
+    name = "lazily"
+    settings_of_mine = lazy
+
+    def parse(self, response): ...
+
+class Looking(Spider):
+    name = "looking"
+
+    def parse(self, response):
+        yield {name: vars(self)[name] for name in open("names")}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "line"),
+    [
+        ("Mixed", "last", ""),
+        ("Mixed", "city", ""),
+        ("Mixed", "columns", ""),
+        ("Mixed", "lines", ""),
+        ("Mixed", "xyz", "-a xyz=…: nothing in Mixed uses 'xyz'"),
+        ("Taking", "colour", ""),
+        ("Taking", "siez", "-a siez=…: nothing in Taking uses 'siez'; did you mean 'size'?"),
+        ("Looking", "colour", ""),
+        ("Lazily", "xyz", "-a xyz=…: nothing in Lazily uses 'xyz'"),
+    ],
+)
+def test_what_is_used_elsewhere_is_not_told(
+    name: str,
+    argument: str,
+    line: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By classes beside Spider, functions of other files, and all arguments at once."""
+    (tmp_path / "parts_of_flow.py").write_text(PARTS, "utf-8")
+    (tmp_path / "flow.py").write_text(WITH_PARTS, "utf-8")
+    monkeypatch.delitem(sys.modules, "parts_of_flow", raising=False)
+    given = f"{tmp_path / 'flow.py'}:{name}"
+    with caplog.at_level(logging.WARNING, "streamcrawl"), flow_from(given, {argument: "1"}):
         pass
     assert caplog.messages == ([line] if line else [])
 

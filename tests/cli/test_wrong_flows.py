@@ -76,6 +76,18 @@ def test_a_flow_may_run_another_crawl_for_its_start(cli: Cli, write: Write, site
     assert done.stdout == '{"page":"Page 3"}\n'
 
 
+def test_two_crawls_may_share_an_operator(cli: Cli, write: Write, site: Site) -> None:
+    code = """\
+download, limited = ops.download(), ops.scrape(parse)
+found = asyncio.run(Crawl("{url}/12").pipe(download, ops.scrape(find)).collect())
+crawl = Crawl([item["url"] for item in found]).pipe(download, limited)
+"""
+    write("flow.py", flow(code, site))
+    done = cli("run", "flow.py", "-O", "items.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert (site.count("/12"), site.count("/3")) == (1, 1)
+
+
 def test_a_forgotten_yield_is_told_with_its_line(cli: Cli, write: Write, site: Site) -> None:
     code = f'def silent(page):\n    page.follow_all(css="a")\n\ncrawl = {CRAWL.replace("{callback}", "silent")}'
     write("flow.py", flow(code, site))

@@ -35,6 +35,9 @@ def test_what_is_meant() -> None:
         ({"body": 5}, "body=5: bytes or text"),
         ({"callback": "parse_item"}, "callback='parse_item': a function, such as self.parse_item"),
         ({"callback": len, "errback": 5, "headers": {}}, "errback=5: a function"),
+        ({"errback": "failed"}, "errback='failed': a function"),
+        ({"method": None}, "method=None: text, such as 'GET'"),
+        ({"method": b"POST"}, "method=b'POST': text, such as 'GET'"),
     ],
 )
 def test_what_cannot_be_meant(fields: dict[str, Any], said: str) -> None:
@@ -89,3 +92,11 @@ def test_a_start_that_makes_no_sense_fails() -> None:
 def test_keys_of_meta_that_do_something_in_scrapy_are_told() -> None:
     _, _, told = crawled(Request(URL, meta={"proxy": "http://127.0.0.1:9", "mine": 1}))
     assert told == ["meta['proxy'] does nothing here, write Request(proxy=…)"]
+
+
+def test_a_method_that_is_none_is_counted_like_any_mistake() -> None:
+    """The sum adds up: offered = responses + failed + dropped + again + waiting."""
+    summary, _, told = crawled(URL, made(method=None), Request(f"{URL}1"))
+    assert summary.balanced
+    assert (summary.counts.dropped, summary.pages) == ({"invalid request": 1}, 2)
+    assert ["method=None: text, such as 'GET'" in text for text in told] == [True]

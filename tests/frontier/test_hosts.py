@@ -549,3 +549,28 @@ def test_it_says_who_holds_what() -> None:
     desk.free(*out)
     desk.free(*out)
     assert desk.table.used == 0
+
+
+def test_many_hosts_that_run_out_of_work_at_once_are_one_change_of_the_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    many, small = 100, 200
+    desk = Desk(places=many + small)
+    desk.add(*(f"http://small{number}.test" for number in range(small)))
+    short = desk.leased()
+    for number in range(many):
+        desk.add(*[f"http://large{number}.test"] * 5)
+    desk.leased()
+    desk.free(*short)
+    assert desk.leased() == []  # each large one has its share, and waits for more
+    judged = 0
+    cap = HostTable._cap  # pyright: ignore[reportPrivateUsage] - its cost is what matters
+
+    def counting(table: HostTable, host: Any) -> int:
+        nonlocal judged
+        judged += 1
+        return cap(table, host)
+
+    monkeypatch.setattr(HostTable, "_cap", counting)
+    desk.clock += 2 * LINGER
+    desk.table.tick()
+    assert judged <= 2 * many
+    assert len(desk.leased()) == many

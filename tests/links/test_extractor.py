@@ -55,7 +55,8 @@ def test_a_link_is_a_value() -> None:
     assert link == Link("http://a.test/", "x", "", True)
     assert len({link, Link("http://a.test/", "x", "", True), Link("http://a.test/")}) == 2
     assert repr(link) == "Link(url='http://a.test/', text='x', fragment='', nofollow=True)"
-    with pytest.raises(AttributeError):
+    assert link.replace(url="http://b.test/") == Link("http://b.test/", "x", "", True)
+    with pytest.raises(AttributeError, match=r"a Link does not change: link\.replace\(url='http://b\.test/'\)"):
         link.url = "http://b.test/"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -285,3 +285,17 @@ def test_a_layer_that_emits_twice_stops_the_run() -> None:
     summary, _ = crawl(twice, fetch=FakeFetch(SITE), starts=f"{URL}down")
     assert isinstance(summary.error, LawBroken)
     assert "a second outcome for one request" in str(summary.error)
+
+
+class RotatingAgents:
+    """As a project of Scrapy has it."""
+
+    def process_request(self, request: Request, spider: Any) -> None: ...
+
+
+@pytest.mark.parametrize("given", [RotatingAgents, RotatingAgents()])
+def test_a_downloader_middleware_of_scrapy_is_no_layer(given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"RotatingAgents.* is a downloader .*does is a function in ops\.on_request\(…\)"
+    ):
+        ops.download(*ops.default_layers(), given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import json
 import os
 import sqlite3
@@ -16,13 +17,16 @@ from typing import Any, Literal
 import pytest
 import reactivex as rx
 
+from streamcrawl import Crawl, Field, Item, Request, Response
+from streamcrawl import operators as ops
 from streamcrawl.core import RUN
 from streamcrawl.errors import ItemRefused, SinkError
-from streamcrawl.events import Notice
+from streamcrawl.events import ItemFailed, Notice
 from streamcrawl.feeds.events import FeedStored
 from streamcrawl.feeds.opened import BUFFER, FULL
 from streamcrawl.operators.feed import Feed, feed
 from streamcrawl.streams.local import LocalRun
+from streamcrawl.testing import FakeFetch
 
 ID = (0, 0, 0)
 
@@ -494,3 +498,49 @@ def test_a_feed_that_is_a_table(tmp_path: Path) -> None:
 def test_scrapys_names_of_formats() -> None:
     names = ("jsonlines", "jl", "json", "csv", "xml", "pickle", "marshal")
     assert [feed("a", format=each).format for each in names] == ["jsonl", "jsonl", *names[2:]]
+
+
+def _euros(value: float) -> str:
+    return f"€ {value:.2f}"
+
+
+class _Priced(Item):
+    name = Field()
+    price = Field(serializer=_euros)
+
+
+@dataclasses.dataclass
+class _Offer:
+    name: str
+    price: float = dataclasses.field(default=0.0, metadata={"serializer": _euros})
+
+
+@pytest.mark.parametrize("make", [_Priced, _Offer])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.xml", "a.pickle", "a.sqlite"])
+def test_a_field_is_written_as_its_serializer_has_it(make: Any, name: str, tmp_path: Path) -> None:
+    passed: list[Any] = []
+    rx.of(make(name="tea", price=3.5)).pipe(feed(tmp_path / name)).subscribe(passed.append)
+    assert passed[0] == make(name="tea", price=3.5)  # what goes on is the item
+    assert "€ 3.50".encode() in (tmp_path / name).read_bytes()
+
+
+def test_a_serializer_that_raises_costs_its_item_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    told: list[str] = []
+
+    async def main() -> None:
+        free: Any = "free"
+
+        def offers(page: Response) -> list[_Offer]:
+            return [_Offer("one", free), _Offer("two", 2)]
+
+        crawl = Crawl(Request("http://a.test/")).pipe(
+            ops.download(fetch=FakeFetch({"/": "x"})), ops.scrape(offers), ops.feed(path)
+        )
+        run = crawl.start()
+        run.events.on(ItemFailed, lambda event: told.append(str(event.error)))
+        await run
+
+    asyncio.run(main())
+    assert path.read_text("utf-8") == '{"name":"two","price":"€ 2.00"}\n'
+    assert "field 'price': its serializer raised ValueError" in told[0]

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 from through import Spy, piped, through
 
+from streamcrawl import Crawl
 from streamcrawl.core import Again, Dropped, Failed, Request
 from streamcrawl.errors import Drop
+from streamcrawl.events import Notice
 from streamcrawl.operators.download import download
 from streamcrawl.operators.on_request import OnRequest, on_request
+from streamcrawl.operators.scrape import scrape
 from streamcrawl.response import Response
 from streamcrawl.testing.fake_fetch import FakeFetch
+from streamcrawl.testing.virtual_time import run_virtual
 
 URL = "http://a.example/"
 
@@ -33,6 +37,10 @@ def in_a_pipe(fn: OnRequest, *requests: Request | str, to: FakeFetch) -> list[An
 
 
 def nothing(request: Request) -> None:
+    return None
+
+
+def nothing_of(page: Response) -> None:
     return None
 
 
@@ -158,3 +166,23 @@ def test_the_lease_stays_with_a_request_from_scratch() -> None:
     (sent,) = spy.sent
     assert sent.lease is not None
     assert sent.lease.request.url == URL
+
+
+def test_what_only_scrapy_reads_in_meta_is_told_once() -> None:
+    def proxied(request: Request) -> None:
+        request.meta["proxy"] = "http://127.0.0.1:1"
+        request.meta["mine"] = 1
+
+    told: list[str] = []
+
+    async def main() -> None:
+        crawl = Crawl(["http://a.test/", "http://a.test/other"]).pipe(
+            download(on_request(proxied), fetch=fetch()), scrape(nothing_of)
+        )
+        run = crawl.start()
+        run.events.on(Notice, lambda notice: told.append(notice.text))
+        await run
+
+    run_virtual(main())
+    (text,) = [text for text in told if "meta" in text]
+    assert text.startswith("on_request(…): meta['proxy'] does nothing here; give request.replace(proxy=")

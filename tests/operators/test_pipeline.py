@@ -365,3 +365,16 @@ def test_several_items_of_one_keep_their_ids(tmp_path: Path, monkeypatch: pytest
     found = [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]
     keys = [(item["page"], item["n"], item["half"]) for item in found]
     assert sorted(keys) == [(page, n, half) for page in range(12) for n in range(6) for half in range(2)]
+
+
+class Stored:
+    def __init__(self, place: str, table: str) -> None: ...
+
+    def process_item(self, item: Any, spider: Any) -> Any:
+        return item
+
+
+@pytest.mark.parametrize("given", [Stored, Stored("a", "b")])
+def test_a_pipeline_straight_in_a_pipe_is_told_where_it_belongs(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"Stored.* is an item pipeline: write ops\.pipeline\(…\) with it"):
+        Crawl("http://a.test/").pipe(ops.download(), ops.scrape(parse), given)

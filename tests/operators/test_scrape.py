@@ -63,6 +63,19 @@ def test_what_cannot_be_called_is_told_when_it_is_built(arguments: tuple[Any, ..
         ops.scrape(*arguments, errback=errback)
 
 
+class KeepCheap:
+    """As a project of Scrapy has it."""
+
+    def process_spider_output(self, response: Any, result: Any, spider: Any) -> Any:
+        return result
+
+
+@pytest.mark.parametrize("given", [KeepCheap, KeepCheap()])
+def test_a_spider_middleware_of_scrapy_is_no_layer(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"KeepCheap.* is a spider middleware of Scrapy: its methods are hooks of"):
+        ops.scrape(parse, given)
+
+
 # -- alone ------------------------------------------------------------------------------------------------------------
 
 

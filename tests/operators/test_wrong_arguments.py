@@ -7,8 +7,9 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_a_layer_that_is_none_of_the_default_ones() -> None:
         (lambda: OPS.referer(policies="origin"), TypeError, "referer(policies='origin'): a dict"),
         (lambda: OPS.referer(5), TypeError, "referer(policy=5): text or a function is needed"),
         (lambda: OPS.scope(5), TypeError, "scope(allowed=5): text, a Pattern or a function is needed"),
-        (lambda: OPS.scope(deny=5), TypeError, "scope(deny=5): text, a Pattern, a function or a list of "),
+        (lambda: OPS.scope(deny=5), TypeError, "scope(deny=5): text, a Pattern, a function, or a list of "),
         (lambda: OPS.scope_links(deny=5), TypeError, "scope_links(deny=5): "),
         (lambda: OPS.meta_refresh(ignore_tags="nosc"), TypeError, "a list of text is needed, such as ['nosc']"),
         (lambda: OPS.timeout("5"), TypeError, "timeout(seconds='5'): a number is needed"),
@@ -179,6 +180,7 @@ def test_no_secret_is_shown() -> None:
         lambda: OPS.http_auth("me", b"hunter2", domain="a.test"),
         lambda: OPS.feed("x.jsonl", storage=["hunter2"]),
         lambda: OPS.proxy(["http://me:hunter2@a.test:1", 5]),
+        lambda: OPS.timeout(f"http://me:hunter2{'x' * 100}@a.test:1"),  # cut before the "@"
     ]
     for call in calls:
         with pytest.raises((TypeError, ValueError)) as told:
@@ -213,6 +215,72 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
     assert not whole.fits(int)
     assert not number.fits("0.5")
     assert not number.fits(float("nan"))
+
+
+class Truth:
+    """As numpy's: neither a bool nor an int."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+Truth.__name__ = "bool_"
+
+
+class Array:
+    """As numpy's, of several numbers: it has the methods of a number, and no truth."""
+
+    def __index__(self) -> int:
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
+    def __float__(self) -> float:
+        raise TypeError("only length-1 arrays can be converted to Python scalars")
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth value of an array is ambiguous")
+
+    def __repr__(self) -> str:
+        return "array([1, 2])"
+
+    __hash__ = object.__hash__
+
+
+def test_a_truth_of_another_library_is_one() -> None:
+    assert ops.cookies(same_site=cast("Any", Truth())) is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: OPS.depth(limit=Array()), "depth(limit=array([1, 2])): a whole number is needed"),
+        (lambda: OPS.timeout(Array()), "timeout(seconds=array([1, 2])): a number is needed"),
+        (lambda: OPS.depth(verbose=Array()), "depth(verbose=array([1, 2])): True or False is needed"),
+        (lambda: OPS.timeout(Decimal("sNaN")), "timeout(seconds=Decimal('sNaN')): a number is needed"),
+    ],
+)
+def test_an_array_is_told_like_any_wrong_value(call: Callable[[], Any], text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as told:
+        call()
+    assert str(told.value).startswith(text)
+
+
+def test_a_value_that_cannot_be_shown() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError("not ready")
+
+    with pytest.raises(TypeError, match=r"depth\(limit=<.*Broken.*>\): a whole number is needed"):
+        OPS.depth(limit=Broken())
+    with pytest.raises(TypeError, match=r"depth\(limit=<list.*>\): a whole number is needed"):
+        OPS.depth(limit=[Broken()])
+
+
+def test_what_may_be_this_or_none_or_be_left_out() -> None:
+    with pytest.raises(TypeError, match="a dict of text to text or None, or None is needed"):
+        OPS.default_headers(5)
 
 
 def test_what_cannot_be_told_is_let_through() -> None:

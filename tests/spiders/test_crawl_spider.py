@@ -272,6 +272,26 @@ def test_errback() -> None:
     assert [each.reason for each in told] == ["off-site"]
 
 
+def test_an_errback_need_not_take_what_process_request_gives_the_callback() -> None:
+    class Own(Shop):
+        rules = (Rule(LinkExtractor(allow="/book/1"), "book", process_request="kind", errback="failed"),)
+
+        def kind(self, request: Request, page: Response) -> Request:
+            return request.replace(cb_kwargs={"kind": "book"})
+
+        def book(self, page: Response, kind: str) -> Any:
+            return {"kind": kind}
+
+        def failed(self, outcome: Failed | Dropped) -> Any:
+            return {"failed": outcome.request.cb_kwargs["kind"]}
+
+    start = {"/": SITE["/"], "/shelf/1": SITE["/shelf/1"]}
+    summary, items = started(Own, start)
+    assert summary.counts.callback_errors == 0
+    assert all(item == {"failed": "book"} for item in items)
+    assert len(items) >= 1
+
+
 def plain(self: Any, page: Response) -> Any:
     return {"url": page.url}
 

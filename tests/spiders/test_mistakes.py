@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streamcrawl import Request, Response
-from streamcrawl.mistakes import nearest, no_field, paused_at, place_of, said, shown_path
+from streamcrawl.mistakes import nearest, no_field, one_line, own_function, paused_at, place_of, said, shown_path
 
 HERE = shown_path(__file__)
 
@@ -182,3 +182,25 @@ def test_what_is_nearest() -> None:
     assert nearest("prioriti", ["url", "priority"]) == "priority"
     assert nearest("xyz", ["url", "priority"]) == ""
     assert sys.modules["streamcrawl.mistakes"].nearest is nearest
+
+
+def test_errors_that_are_each_other_s_cause_have_a_place() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert said(first) == "ValueError: first"
+
+
+def test_an_error_that_cannot_be_shown_is_told_by_its_type() -> None:
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not ready")
+
+    assert said(BrokenError()) == one_line(BrokenError()) == "BrokenError"
+
+
+def test_a_callable_that_raises_when_it_is_looked_at_has_no_function() -> None:
+    class Lazy:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError("not ready")
+
+    assert own_function(Lazy()) is None

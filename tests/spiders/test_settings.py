@@ -30,6 +30,9 @@ def starting(*requests: Request) -> type[Spider]:
     return spider(start_requests=start_requests)
 
 
+IN_LAYERS = "write Crawl.of(…).replace(layers=(ops.depth(limit=…),))"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "options"),
     [
@@ -108,7 +111,7 @@ def test_they_are_read_only_once_the_spider_is_made() -> None:
         (
             "DEPTH_LIMIT",
             1,
-            [("warning", "'mine': the setting DEPTH_LIMIT does nothing here, write ops.depth(limit=…)")],
+            [("warning", "'mine': the setting DEPTH_LIMIT does nothing here, " + IN_LAYERS)],
         ),
         (
             "DNS_TIMEOUT",

@@ -132,6 +132,13 @@ def test_bare_ampersands_wherever_the_pieces_are_cut(parts: list[str], data: st.
     assert b"".join(amended([whole.encode()])) == b"".join(amended(pieces))
 
 
+def test_the_end_of_a_literal_section_is_seen_wherever_it_stands_in_its_piece() -> None:
+    whole = b"<r><![CDATA[a]]>&" + b"x" * 60
+    assert {b"".join(amended([whole[:cut], whole[cut:]])) for cut in range(len(whole) + 1)} == {
+        whole.replace(b"&", b"&amp;")
+    }
+
+
 def test_no_entity_is_resolved_and_nothing_is_fetched(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("http://secret.test/")

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from streamcrawl import Request, Response
+from streamcrawl import Crawl, Drop, Request, Response
+from streamcrawl import operators as ops
 from streamcrawl.errors import FlowError
 from streamcrawl.events import Events
 from streamcrawl.spiders import Crawler, Spider, Stats
 from streamcrawl.spiders.allowed_domains import AllowedDomains, allowed_domains
 from streamcrawl.spiders.settings import Settings
+from streamcrawl.testing import FakeFetch, run_virtual
 
 
 class Plain(Spider):
@@ -114,6 +116,36 @@ def test_stats_before_and_in_a_run() -> None:
     assert run == stats.get_stats() == dict(stats) == {"a": 3, "b": 7, "d": 6, "e": 4}
     assert (stats.get_value("b"), stats.get_value("x"), stats.get_value("x", 0), len(stats)) == (7, None, 0, 4)
     assert repr(stats) == "<Stats {'b': 7, 'a': 3, 'd': 6, 'e': 4}>"
+
+
+def test_scrapys_names_of_the_sums_of_a_run() -> None:
+    told: dict[str, Any] = {}
+
+    class Counted(Plain):
+        def parse(self, page: Response) -> Any:
+            yield from [{"n": 1}, {"n": 2}, {"n": 3}]
+            yield page.follow("/")
+            raise KeyError("n")
+
+        def closed(self, reason: str) -> None:
+            stats = self.crawler.stats
+            told.update(stats.get_stats(), again=stats.get_value("item_scraped_count"))
+
+    def odd(item: dict[str, int]) -> None:
+        if item["n"] == 2:
+            raise Drop("even")
+
+    crawl = Crawl.of(Counted).replace(download=ops.download(fetch=FakeFetch({"/": "x"}))).pipe(ops.pipeline(odd))
+
+    async def main() -> None:
+        await crawl.start()
+
+    run_virtual(main())
+    assert (told["item_scraped_count"], told["again"], told["item_dropped_count"]) == (2, 2, 1)
+    assert told["dupefilter/filtered"] == 1
+    assert told["spider_exceptions/count"] == 1
+    assert told["response_received_count"] == 2  # robots.txt is one
+    assert Stats().get_value("item_scraped_count", 7) == 7
 
 
 # -- allowed_domains ---------------------------------------------------------------------------------------------------

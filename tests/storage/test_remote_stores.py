@@ -12,10 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
+from aiohttp import ClientTimeout
 from store_servers import ONCE, S3, Gcs, ftp_server, gcs_server, s3_server
 
 from streamcrawl.errors import SinkError
@@ -364,6 +365,27 @@ def test_nobody_at_the_address_of_gcs(
     if not options:
         assert sum(waited) < 8
     assert all(1 <= wait <= 32 for wait in waited)
+
+
+def test_a_server_of_gcs_that_takes_the_connection_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("streamcrawl.storage.gcs_calls.asyncio", _Hasty(waited))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # the system takes the connections
+        storage = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        hasty = {"requests_timeout": ClientTimeout(sock_read=0.05)}
+        with pytest.raises(StoreError, match="store gs://pictures: cannot be written: Timeout on reading data"):
+            Place("gs://pictures", {**storage, **hasty}).open()
+    assert len(waited) == 2
+
+
+def test_nobody_is_waited_for_five_minutes() -> None:
+    from streamcrawl.storage.gcs import Gcs as Store
+
+    patience = [
+        cast("Any", Store(Place("gs://c", {"token": "anon", **told})))._fs.requests_timeout
+        for told in ({}, {"requests_timeout": 7})
+    ]
+    assert (patience[0].total, patience[0].sock_connect, patience[0].sock_read, patience[1]) == (None, 20, 30, 7)
 
 
 def azure_at(port: int) -> dict[str, Any]:

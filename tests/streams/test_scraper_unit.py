@@ -249,6 +249,24 @@ async def test_failures_and_refusals_go_to_the_errback(outcome: Any) -> None:
 
 
 @virtual
+async def test_an_errback_is_given_those_of_the_keyword_arguments_that_it_takes() -> None:
+    def none(failed: Any) -> Any:
+        return {"n": failed.request.cb_kwargs["n"]}
+
+    def some(failed: Any, *, n: int) -> Any:
+        return {"n": n}
+
+    def every(failed: Any, **kwargs: int) -> Any:
+        return kwargs
+
+    for errback, expected in ((none, {"n": 3}), (some, {"n": 3}), (every, {"n": 3, "m": 4}), (dict, {"n": 3, "m": 4})):
+        request = Request(URL, errback=errback, cb_kwargs={"n": 3, "m": 4})
+        outcome = Dropped(request, "x") if errback is not dict else Failed(request, ConnectError("refused"))
+        scraped = Scraped(many).send(outcome)
+        assert scraped.items == [expected] if errback is not dict else scraped.error is not None
+
+
+@virtual
 async def test_items_carry_the_lease_of_their_page_and_number_themselves() -> None:
     scraped = Scraped(many)
     leases = scraped.leased(page(), page())

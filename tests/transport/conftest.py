@@ -157,10 +157,15 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's certificate for 127.0.0.1."""
+def certificate(authority: trustme.CA) -> trustme.LeafCert:
+    return authority.issue_cert("127.0.0.1")
+
+
+@pytest.fixture
+def server_tls(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """Of a server whose certificate is for 127.0.0.1; a test may change it."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
+    certificate.configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
     return context
 
 

@@ -186,6 +186,19 @@ def test_what_is_beyond_a_long_body(serve: Any, wire: Any, metered_run: Any, fra
     asyncio.run(main())
 
 
+def test_chunks_in_http_1_0_end_the_connection(serve: Any, wire: Any) -> None:
+    """RFC 9112 §6.1: who speaks HTTP/1.0 does not know them, so they may be a cache's, and what follows another's."""
+    raw = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + CHUNKED + b"\r\n2\r\nok\r\n0\r\n\r\n"
+
+    async def main() -> None:
+        async with serve(raw) as site, wire(timeout=20) as fetch:
+            for _ in range(2):
+                assert (await fetch(Request(site.url()))).body == b"ok"
+            assert site.connections == 2
+
+    asyncio.run(main())
+
+
 def test_line_breaks_after_an_answer_are_no_harm(serve: Any, wire: Any, metered_run: Any) -> None:
     async def main() -> None:
         run = metered_run()

@@ -68,6 +68,8 @@ MENDED: dict[str, bytes] = {
     "no-colon": OK + b"PHP Warning in line 12\r\n" + END,
     "no-colon-and-folded": OK + b"nonsense\r\n more of it\r\n" + END,
     "status-line-twice": OK + OK + END,
+    "bare-cr-in-a-value": OK + b"X-A: 1\r\r\n" + END,
+    "field-behind-a-bare-cr": OK + b"X-B: 1\rContent-Length: 1\r\n" + END,
     "length-twice": OK + LENGTH + END,
     "length-twice-in-one-field": OK + b"Content-Length: 2, 2\r\n\r\nok",
     "length-and-chunks": OK + LENGTH + CHUNKED + CHUNKS,
@@ -131,7 +133,8 @@ def test_what_is_mended(serve: Any, wire: Any, metered_run: Any, name: str, size
                 response = await fetch(Request(site.url("/page")))
                 assert (response.status, response.body) == (200, b"ok")
                 assert response.headers.get("x-a", "1") == "1"
-                assert set(response.headers) <= {"x-a", "content-length", "transfer-encoding"}
+                assert response.headers.get("x-b", "1 Content-Length: 1") == "1 Content-Length: 1"
+                assert set(response.headers) <= {"x-a", "x-b", "content-length", "transfer-encoding"}
             assert site.connections == 2
             assert run.stats[MALFORMED] == 2
             assert EXCESS not in run.stats
