@@ -176,10 +176,12 @@ class Events(Observable[Event]):
 
     def wants(self, kind: type) -> bool:
         """Whether anybody would hear an event of this kind."""
-        if self._all or self._by_kind.get(kind):  # the hot path asks this for every link
-            return True
-        parent = self._parent
-        return parent is not None and (bool(parent._all) or bool(parent._by_kind.get(kind)) or parent.wants(kind))
+        events: Events | None = self
+        while events is not None:  # the hot path asks this for every link
+            if events._all or events._by_kind.get(kind):
+                return True
+            events = events._parent
+        return False
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed."""

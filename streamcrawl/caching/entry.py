@@ -52,7 +52,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """Bytes that it takes in memory, more or less."""
-        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers) + 200
+        size = len(self.body) + 200
+        for name, value in self.headers:  # of every page
+            size += len(name) + len(value)
+        return size
 
 
 _MAGIC = b"scE\x01"

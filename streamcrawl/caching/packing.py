@@ -43,6 +43,9 @@ _LEAST = 64
 _OWN = 8
 """Last bytes of a compressed body: CRC-32 and length (RFC 1952 §2.3.1), or 4 of XXH64 at the end (RFC 8878 §3.1)."""
 
+_CODING = "content-encoding"
+_CODING_LENGTH = len(_CODING)
+
 _own = threading.local()
 
 _to_bytes = msgspec.msgpack.Encoder().encode
@@ -162,10 +165,10 @@ def _pays(before: int, after: bytes) -> bool:
 
 
 def _has_coding(entry: Entry) -> bool:
-    return any(
-        name.lower() == "content-encoding" and value.strip().lower() not in ("", "identity")
-        for name, value in entry.headers
-    )
+    for name, value in entry.headers:  # of every page, while the loop waits for the interpreter
+        if len(name) == _CODING_LENGTH and name.lower() == _CODING and value.strip().lower() not in ("", "identity"):
+            return True
+    return False
 
 
 def _zstd(bodies: list[Bytes]) -> list[bytes]:

@@ -82,8 +82,8 @@ class Connector(aiohttp.TCPConnector):
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         super()._release(key, protocol, should_close=should_close)
         self._idle.pop(protocol, None)
-        if not protocol.is_connected():
-            return
+        if protocol.transport is None:
+            return  # closed
         self._idle[protocol] = key
         if len(self._idle) > self._most_idle:
             self._let_go(next(iter(self._idle)))
