@@ -75,15 +75,22 @@ def telling(make: M) -> M:
 
 
 def _telling(make: Callable[..., Any], doc: str | None) -> Callable[..., Any]:
-    known: tuple[inspect.Signature, dict[str, Kind]] | None = None
+    signature: inspect.Signature | None = None
+    kinds: dict[str, Kind | None] = {}
+
+    def kind_by(name: str, parameter: inspect.Parameter) -> Kind | None:
+        if name not in kinds:  # asked once, and only of what is given: most is left as it is
+            kinds[name] = _kind_of(make, parameter)
+        return kinds[name]
 
     @wraps(make, (*WRAPPER_ASSIGNMENTS, "__kwdefaults__"))
     def made(*args: Any, **kwargs: Any) -> Any:
-        nonlocal known
-        if known is None:
+        nonlocal signature
+        if not args and not kwargs:
+            return make()
+        if signature is None:
             signature = inspect.signature(make)
-            known = signature, _kinds(make, signature)
-        signature, kinds = known
+        parameters = signature.parameters
         try:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError:
@@ -95,7 +102,7 @@ def _telling(make: Callable[..., Any], doc: str | None) -> Callable[..., Any]:
         wrong = [
             (name, value, kind)
             for name, value in _flat(given, signature)
-            if (kind := kinds.get(name)) is not None and not kind.fits(value)
+            if (kind := kind_by(name, parameters[name])) is not None and not kind.fits(value)
         ]
         if not wrong:
             return make(*args, **kwargs)
@@ -158,14 +165,11 @@ def _said(make: Callable[..., Any], doc: str | None, name: str, value: Any, kind
     return f"{_name(make)}({name}={shown}): {kind.words} is needed{such}{about}"
 
 
-def _kinds(make: Callable[..., Any], signature: inspect.Signature) -> dict[str, Kind]:
-    """What each argument may be; those of which nothing is known are not there."""
-    found = {
-        name: kind_of(_hint(make, each))
-        for name, each in signature.parameters.items()
-        if each.kind is not inspect.Parameter.VAR_KEYWORD and each.annotation is not inspect.Parameter.empty
-    }
-    return {name: kind for name, kind in found.items() if kind is not None}
+def _kind_of(make: Callable[..., Any], parameter: inspect.Parameter) -> Kind | None:
+    """What the argument may be; None if nothing is known of it."""
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD or parameter.annotation is inspect.Parameter.empty:
+        return None
+    return kind_of(_hint(make, parameter))
 
 
 def _flat(given: Mapping[str, Any], signature: inspect.Signature) -> Iterator[tuple[str, Any]]:

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import chain
 from typing import Any
 
 from streamcrawl.errors import FlowError
-from streamcrawl.feeds.binary_formats import MARSHAL, MSGPACK, PICKLE
-from streamcrawl.feeds.columnar import ARROW, PARQUET
-from streamcrawl.feeds.csv_format import CSV
 from streamcrawl.feeds.format import FeedFormat
-from streamcrawl.feeds.json_formats import JSON, JSONL
-from streamcrawl.feeds.xml_format import XML
 
 GROUP = "streamcrawl.formats"
 """The entry points by which other packages bring formats; each gives a FeedFormat."""
 
+OWN = (
+    ("json_formats", ("JSONL", "JSON")),
+    ("csv_format", ("CSV",)),
+    ("xml_format", ("XML",)),
+    ("binary_formats", ("MSGPACK", "PICKLE", "MARSHAL")),
+    ("columnar", ("PARQUET", "ARROW")),
+)
+"""Modules here, and the formats in each: loaded one after the other, until the one that is asked for is there."""
 
-@cache
+
 def formats() -> Mapping[str, FeedFormat]:
     """All that are known, by name: the project's own, and those of installed packages."""
-    own = (JSONL, JSON, CSV, XML, MSGPACK, PICKLE, MARSHAL, PARQUET, ARROW)
-    return {each.name: each for each in own} | _plugged()
+    return {**{each.name: each for each in _own()}, **plugged()}
 
 
-def _plugged() -> dict[str, FeedFormat]:
+def _own() -> Iterator[FeedFormat]:
+    for module, names in OWN:
+        loaded = import_module(f"streamcrawl.feeds.{module}")
+        for name in names:
+            yield getattr(loaded, name)
+
+
+@cache
+def plugged() -> Mapping[str, FeedFormat]:
+    """Those of installed packages, by name."""
     found: dict[str, FeedFormat] = {}
     for point in entry_points(group=GROUP):
         loaded: Any = point.load()
@@ -34,6 +47,12 @@ def _plugged() -> dict[str, FeedFormat]:
             raise FlowError(f"entry point {point.name} = {point.value} of {GROUP}: {loaded!r} is no FeedFormat")
         found[point.name] = loaded
     return found
+
+
+def _first(fits: Callable[[str, FeedFormat], bool]) -> FeedFormat | None:
+    """The first format that fits, by the name that it goes by. Those of other packages take the place of our own."""
+    own = ((each.name, each) for each in _own())
+    return next((each for name, each in chain(plugged().items(), own) if fits(name, each)), None)
 
 
 ALIASES = {"jl": "jsonl", "jsonlines": "jsonl", "arrows": "arrow", "feather": "arrow", "messagepack": "msgpack"}
@@ -47,16 +66,18 @@ def extensions() -> dict[str, str]:
 
 def format_of(uri: str, suffix: str) -> FeedFormat:
     """The format that the extension `suffix` stands for. Raises: ValueError."""
-    found = extensions().get(suffix.lower())
+    end = suffix.lower()
+    found = _first(lambda _, each: end in each.extensions)
     if found is None:
         known = ", ".join((*extensions(), ".sqlite"))
         raise ValueError(f"feed {uri!r}: no format for the extension {suffix!r} (known: {known}); give format=")
-    return formats()[found]
+    return found
 
 
 def format_named(name: str) -> FeedFormat:
     """The format of this name. Raises: ValueError."""
-    found = formats().get(ALIASES.get(name, name))
+    wanted = ALIASES.get(name, name)
+    found = _first(lambda known, _: known == wanted)
     if found is None:
         raise ValueError(f"format={name!r}: one of {', '.join((*formats(), 'sqlite'))}")
     return found

@@ -335,12 +335,12 @@ def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return [Point()] if group == "streamcrawl.formats" else []
 
     monkeypatch.setattr(formats_module, "entry_points", plugged)
-    formats_module.formats.cache_clear()
+    formats_module.plugged.cache_clear()
     try:
         rx.of({"title": "Milk"}).pipe(feed(tmp_path / "b.md.gz")).subscribe()
     finally:
         monkeypatch.undo()
-        formats_module.formats.cache_clear()
+        formats_module.plugged.cache_clear()
     assert unpacked(tmp_path / "b.md.gz") == b"# Milk\n(end)\n"
     with pytest.raises(ValueError, match=r"no format for the extension '\.md'"):
         feed("c.md")
@@ -358,10 +358,10 @@ def test_an_entry_point_that_is_no_format(monkeypatch: pytest.MonkeyPatch) -> No
         return [Point()] if group == "streamcrawl.formats" else []
 
     monkeypatch.setattr(formats_module, "entry_points", plugged)
-    formats_module.formats.cache_clear()
+    formats_module.plugged.cache_clear()
     try:
         with pytest.raises(FlowError, match=r"entry point odd = somewhere:odd of streamcrawl\.formats: 3 is no"):
             feed("a.jsonl")
     finally:
         monkeypatch.undo()
-        formats_module.formats.cache_clear()
+        formats_module.plugged.cache_clear()
