@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
-from itertools import chain
 from typing import Any
 
 from streamcrawl.errors import FlowError
@@ -27,7 +25,8 @@ OWN = (
 
 def formats() -> Mapping[str, FeedFormat]:
     """All that are known, by name: the project's own, and those of installed packages."""
-    return {**{each.name: each for each in _own()}, **plugged()}
+    own = {each.name: each for each in _own()}
+    return own | {name: each for name, each in plugged().items() if name not in own}
 
 
 def _own() -> Iterator[FeedFormat]:
@@ -40,6 +39,8 @@ def _own() -> Iterator[FeedFormat]:
 @cache
 def plugged() -> Mapping[str, FeedFormat]:
     """Those of installed packages, by name."""
+    from importlib.metadata import entry_points  # some 10 ms, for those who need it
+
     found: dict[str, FeedFormat] = {}
     for point in entry_points(group=GROUP):
         loaded: Any = point.load()
@@ -50,9 +51,9 @@ def plugged() -> Mapping[str, FeedFormat]:
 
 
 def _first(fits: Callable[[str, FeedFormat], bool]) -> FeedFormat | None:
-    """The first format that fits, by the name that it goes by. Those of other packages take the place of our own."""
-    own = ((each.name, each) for each in _own())
-    return next((each for name, each in chain(plugged().items(), own) if fits(name, each)), None)
+    """The first format that fits, by the name that it goes by: what other packages bring is looked for last."""
+    own = next((each for each in _own() if fits(each.name, each)), None)
+    return own or next((each for name, each in plugged().items() if fits(name, each)), None)
 
 
 ALIASES = {"jl": "jsonl", "jsonlines": "jsonl", "arrows": "arrow", "feather": "arrow", "messagepack": "msgpack"}
@@ -61,7 +62,11 @@ ALIASES = {"jl": "jsonl", "jsonlines": "jsonl", "arrows": "arrow", "feather": "a
 
 def extensions() -> dict[str, str]:
     """The formats' names, by extension."""
-    return {end: each.name for each in formats().values() for end in each.extensions}
+    found: dict[str, str] = {}
+    for name, each in formats().items():
+        for end in each.extensions:
+            found.setdefault(end, name)
+    return found
 
 
 def format_of(uri: str, suffix: str) -> FeedFormat:

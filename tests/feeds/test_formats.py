@@ -334,7 +334,7 @@ def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def plugged(group: str) -> list[Point]:
         return [Point()] if group == "streamcrawl.formats" else []
 
-    monkeypatch.setattr(formats_module, "entry_points", plugged)
+    monkeypatch.setattr("importlib.metadata.entry_points", plugged)
     formats_module.plugged.cache_clear()
     try:
         rx.of({"title": "Milk"}).pipe(feed(tmp_path / "b.md.gz")).subscribe()
@@ -357,11 +357,11 @@ def test_an_entry_point_that_is_no_format(monkeypatch: pytest.MonkeyPatch) -> No
     def plugged(group: str) -> list[Point]:
         return [Point()] if group == "streamcrawl.formats" else []
 
-    monkeypatch.setattr(formats_module, "entry_points", plugged)
+    monkeypatch.setattr("importlib.metadata.entry_points", plugged)
     formats_module.plugged.cache_clear()
     try:
         with pytest.raises(FlowError, match=r"entry point odd = somewhere:odd of streamcrawl\.formats: 3 is no"):
-            feed("a.jsonl")
+            feed("a.odd")
     finally:
         monkeypatch.undo()
         formats_module.plugged.cache_clear()
