@@ -12,6 +12,7 @@ from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.headers import NO_HEADERS, Headers
 from streamcrawl.hrefs import NAMESPACES, all_hrefs, chosen, css_hrefs, css_path, is_large, xpath_hrefs
 from streamcrawl.referrer import declared_policies
+from streamcrawl.trees import gather, html_tree
 from streamcrawl.urls import Base, Within, encoded_query, masked, scheme_of, within_test, without_fragment
 
 if TYPE_CHECKING:
@@ -203,10 +204,14 @@ class Response:
         if self._selector is None:
             from parsel import Selector
 
-            kind = self.kind
-            self._selector = Selector(text=self.text, type="html" if kind == "text" else kind)
+            text, kind = self.text, self.kind
+            root = html_tree(self._body, text) if self._encoding == "utf-8" and kind in ("html", "text") else None
+            if root is not None:
+                self._selector = Selector(root=root, type="html")
+            else:
+                self._selector = Selector(text=text, type="html" if kind == "text" else kind)
             if self._selector.type == "html" and self._selector.root.getnext() is not None:
-                _gather(self._selector.root)
+                gather(self._selector.root)
         return self._selector
 
     def css(self, query: str) -> SelectorList[Selector]:
@@ -381,21 +386,6 @@ def _with_callback(callbacks: Sequence[Callback], options: RequestOptions) -> Re
 def body_digest(body: bytes) -> bytes:
     """16 bytes that stand for a body: the same, if and only if nothing in it has changed."""
     return blake2b(body, digest_size=16).digest()
-
-
-def _gather(root: Any) -> None:
-    """What follows `</html>` goes on in the body, as in browsers: libxml2 makes documents of their own of it.
-
-    Source: HTML Standard, "after after body".
-    """
-    from lxml import etree
-
-    found = root.find("body")
-    body = root if found is None else found
-    for later in list(root.itersiblings("html")):
-        etree.strip_tags(later, "head", "body")
-        body.append(later)
-    etree.strip_tags(body, "html")
 
 
 def _sniff(body: bytes) -> str:

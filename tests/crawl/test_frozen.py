@@ -54,6 +54,25 @@ def test_a_program_that_froze_objects_itself_is_left_alone() -> None:
     assert count > 0.9 * gc.get_freeze_count() > 0
 
 
+@pytest.mark.parametrize(("before", "meanwhile"), [(700, 5_000), (50_000, 50_000), (0, 0)])
+def test_young_objects_are_looked_at_less_often_while_a_run_lasts(before: int, meanwhile: int) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def parse(page: Any) -> Any:
+        seen.append(gc.get_threshold())
+        return {"url": page.url}
+
+    own = gc.get_threshold()
+    gc.set_threshold(before, 7, 8)
+    try:
+        Crawl("http://a.test/").pipe(ops.download(fetch=fetch), ops.scrape(parse)).run()
+        after = gc.get_threshold()
+    finally:
+        gc.set_threshold(*own)
+    assert seen == [(meanwhile, 7, 8)]
+    assert after == (before, 7, 8)
+
+
 @pytest.mark.usefixtures("thawed")
 def test_a_page_is_no_garbage_for_the_collector() -> None:
     def left_by(pages: int) -> int:
