@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from streamcrawl.caching.packing import Compression, Packed, pack, split
+from streamcrawl.caching.packing import Compression, Packed, pack_all, split
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, Oldest, make_folder, whole_of, why
 
@@ -108,8 +108,8 @@ class DbmFile:
     def _do(self, call: Call) -> None:
         if call.what == "get":
             call.result = self._get(call.key, call.now)
-        elif call.entry is not None:
-            self._put(call.key, pack(call.entry, call.now, self._compress), call.now)
+        elif call.draft is not None:
+            self._put(call.key, pack_all([call.draft], self._compress)[0], call.now)
         else:
             self._remove(call.key)
 

@@ -69,6 +69,36 @@ class Packed(NamedTuple):
         return len(self.head) + len(self.body)
 
 
+class Draft(NamedTuple):
+    """An entry of which all but its body is in bytes already: what is left to do takes a while."""
+
+    variant: bytes
+    """As `Packed` has it."""
+    stored: float
+    """As `Packed` has it."""
+    inner: bytes
+    """The entry without its body."""
+    body: bytes
+    coded: bool
+    """The body came with a Content-Encoding."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of it, more or less."""
+        return len(self.inner) + len(self.body)
+
+
+def draft(entry: Entry, stored: float) -> Draft:
+    """The entry as a thread is to be given it that packs and writes it: it does not have to look at an object then,
+    for each of which it would make the loop wait.
+
+    Args:
+        stored: When it is put; seconds since the epoch.
+    """
+    inner = encode_entry(entry.replace(body=b""))
+    return Draft(variant_of(entry.vary), stored, inner, entry.body, _has_coding(entry))
+
+
 def variant_of(vary: Vary) -> bytes:
     """16 bytes that stand for one variant of a key."""
     return blake2b(_to_bytes(vary), digest_size=16).digest() if vary else _NO_VARY
@@ -78,31 +108,29 @@ _NO_VARY = bytes(16)
 
 
 def pack(entry: Entry, stored: float, compress: Compression) -> Packed:
-    """The entry as it is to be written; see `pack_all`."""
-    return pack_all([(entry, stored)], compress)[0]
+    """The entry as it is to be written; see `draft` and `pack_all`."""
+    return pack_all([draft(entry, stored)], compress)[0]
 
 
-def pack_all(entries: Sequence[tuple[Entry, float]], compress: Compression) -> list[Packed]:
+def pack_all(drafts: Sequence[Draft], compress: Compression) -> list[Packed]:
     """Entries as they are to be written. Takes a while: call it in a thread.
 
     Args:
-        entries: Each with the moment when it is put, in seconds since the epoch.
         compress: What bodies are compressed with, unless they come with a Content-Encoding or do not shrink.
     """
-    coded = [(_PLAIN, entry.body) for entry, _ in entries]
+    bodies = [(_PLAIN, each.body) for each in drafts]
     if compress is not None:
         codec, squeeze = (_ZSTD, _zstd) if compress == "zstd" else (_GZIP, _gzip)
-        worth = [at for at, (entry, _) in enumerate(entries) if _may_shrink(entry, squeeze)]
-        for at, small in zip(worth, squeeze([entries[at][0].body for at in worth]), strict=True):
-            if _pays(len(entries[at][0].body), small):
-                coded[at] = codec, small
-    return [_packed(*each, codec, body) for each, (codec, body) in zip(entries, coded, strict=True)]
+        worth = [at for at, each in enumerate(drafts) if not each.coded and _may_shrink(each.body, squeeze)]
+        for at, small in zip(worth, squeeze([drafts[at].body for at in worth]), strict=True):
+            if _pays(len(drafts[at].body), small):
+                bodies[at] = codec, small
+    return [_packed(each, codec, body) for each, (codec, body) in zip(drafts, bodies, strict=True)]
 
 
-def _packed(entry: Entry, stored: float, codec: int, body: bytes) -> Packed:
-    inner = encode_entry(entry.replace(body=b""))
-    variant = variant_of(entry.vary)
-    rest = _REST.pack(codec, variant, stored, len(inner), len(body), len(entry.body))
+def _packed(each: Draft, codec: int, body: bytes) -> Packed:
+    variant, stored, inner, whole, _ = each
+    rest = _REST.pack(codec, variant, stored, len(inner), len(body), len(whole))
     start = _START.pack(_MAGIC, _checksum(_MAGIC, rest, inner, codec, body))
     return Packed(variant, stored, b"".join((start, rest, inner)), body)
 
@@ -153,9 +181,8 @@ def _checksum(magic: bytes, rest: Bytes, inner: Bytes, codec: int, body: Bytes) 
     return checksum.digest()
 
 
-def _may_shrink(entry: Entry, squeeze: Callable[[list[Bytes]], list[bytes]]) -> bool:
-    body = entry.body
-    if len(body) < _LEAST or _has_coding(entry):
+def _may_shrink(body: bytes, squeeze: Callable[[list[Bytes]], list[bytes]]) -> bool:
+    if len(body) < _LEAST:
         return False
     return len(body) <= 2 * _SAMPLE or _pays(_SAMPLE, squeeze([memoryview(body)[:_SAMPLE]])[0])
 
@@ -165,7 +192,7 @@ def _pays(before: int, after: bytes) -> bool:
 
 
 def _has_coding(entry: Entry) -> bool:
-    for name, value in entry.headers:  # of every page, while the loop waits for the interpreter
+    for name, value in entry.headers:  # of every page
         if len(name) == _CODING_LENGTH and name.lower() == _CODING and value.strip().lower() not in ("", "identity"):
             return True
     return False

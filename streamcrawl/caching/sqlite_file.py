@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
-from streamcrawl.caching.entry import Entry
-from streamcrawl.caching.packing import Compression, Packed, pack, pack_all
+from streamcrawl.caching.packing import Compression, Draft, Packed, pack_all
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import MANY, TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
 
@@ -56,6 +55,8 @@ CREATE INDEX entries_by_key ON entries(key);
 CREATE INDEX entries_by_use ON entries(used);
 CREATE TABLE bodies(id INTEGER PRIMARY KEY, head BLOB, body BLOB);
 """
+COLUMNS = 6
+"""Of `entries`."""
 LARGE = 1024 * 1024
 """Bytes from which a body is written and read in place: in a statement SQLite makes two copies of it."""
 
@@ -90,6 +91,8 @@ class SqliteFile:
         try:
             with told(path):
                 self._page: int = self._db.execute("PRAGMA page_size").fetchone()[0]
+                self._together = max(1, self._db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // COLUMNS)
+                """Entries that may be put with one statement."""
                 self._shrink()
                 self._version = self._data_version()
                 self.keys = self._all_keys()
@@ -113,21 +116,21 @@ class SqliteFile:
             self.keys = None
 
     def _pack(self, calls: list[Call]) -> None:
-        puts = [(call, call.entry) for call in calls if call.entry is not None]
+        puts = [(call, call.draft) for call in calls if call.draft is not None]
         try:
-            packed = pack_all([(entry, call.now) for call, entry in puts], self._compress)
+            packed = pack_all([draft for _, draft in puts], self._compress)
         except Exception:  # each for itself: one that cannot be packed is no reason to lose the others
-            for call, entry in puts:
-                self._pack_alone(call, entry)
+            for call, draft in puts:
+                self._pack_alone(call, draft)
         else:
             for (call, _), each in zip(puts, packed, strict=True):
                 call.packed = each
 
-    def _pack_alone(self, call: Call, entry: Entry) -> None:
+    def _pack_alone(self, call: Call, draft: Draft) -> None:
         try:
-            call.packed = pack(entry, call.now, self._compress)
+            (call.packed,) = pack_all([draft], self._compress)
         except Exception as error:
-            call.error = CacheStoreError(f"cache {self._path}: cannot pack {entry.url!r}: {why(error)}")
+            call.error = CacheStoreError(f"cache {self._path}: cannot pack {len(draft.body)} bytes: {why(error)}")
             call.error.__cause__ = error
 
     def _is_alone(self) -> bool:
@@ -149,7 +152,7 @@ class SqliteFile:
             with told(self._path), transaction(self._db):
                 self._note_uses()
                 self._sweep(calls[-1].now)
-                for several in _together(calls):
+                for several in _together(calls, self._together):
                     if len(several) == 1 or not self._put_all(several):
                         for call in several:
                             self._do(call)
@@ -378,12 +381,12 @@ class SqliteFile:
         return f"<SqliteFile {self._path}>"
 
 
-def _together(calls: list[Call]) -> Iterator[list[Call]]:
+def _together(calls: list[Call], most: int) -> Iterator[list[Call]]:
     """The calls in their order: those that put entries of different keys together, others alone."""
     several: list[Call] = []
     keys: set[bytes] = set()
     for call in calls:
-        if several and (call.packed is None or call.key in keys):
+        if several and (call.packed is None or call.key in keys or len(several) == most):
             yield several
             several, keys = [], set()
         several.append(call)

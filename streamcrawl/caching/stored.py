@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from streamcrawl.caching.entry import CorruptEntry, Entry
-from streamcrawl.caching.packing import Packed, unpack
+from streamcrawl.caching.packing import Draft, Packed, draft, unpack
 from streamcrawl.core import Run
 from streamcrawl.errors import StreamcrawlError
 
@@ -27,17 +27,17 @@ TOUCH = 60.0
 NAMES = 100_000
 """Records to be removed that are in memory at once, at most."""
 
-MANY = 128
-"""Calls that are worked off together, at most."""
+MANY = 512
+"""Calls that are worked off together, at most. So many that nobody waits for are worth a batch at once: each makes the
+loop and the thread take turns, which costs more than what the thread does."""
 BATCH = 8 * 1024 * 1024
-"""Bytes of entries that are worked off together, and that wait without anybody waiting for them, unless one alone has
-more."""
+"""Bytes of entries that are worked off together, unless one alone has more; likewise."""
+IN_HAND = 2 * BATCH
+"""Bytes of entries that nobody waits for, those that are being worked off included, unless one alone has more."""
 BESIDE = 1024
 """Bytes that an entry takes beside what it says: many of them have no body."""
-GATHER = 0.25
+GATHER = 0.5
 """Seconds for which entries that nobody waits for are gathered."""
-ENOUGH = 128
-"""Of them are worth a batch at once: a thread that takes turns with the loop costs more than what the thread does."""
 
 
 class CacheStoreError(StreamcrawlError):
@@ -130,16 +130,24 @@ class Oldest(Generic[Name]):
         return [(name, size) for _, size, name in sorted(self._heap, reverse=True)]
 
 
+def drafted(label: str, entry: Entry, now: float) -> Draft:
+    """See `draft`. Raises: CacheStoreError, naming the store, for what cannot be written."""
+    try:
+        return draft(entry, now)
+    except Exception as error:
+        raise CacheStoreError(f"{label}: cannot pack {entry.url!r}: {why(error)}") from error
+
+
 class Call:
     """One thing that is asked of a store, and what came of it."""
 
-    __slots__ = ("entry", "error", "failed", "key", "now", "packed", "reply", "result", "weight", "what")
+    __slots__ = ("draft", "error", "failed", "key", "now", "packed", "reply", "result", "weight", "what")
 
-    def __init__(self, what: Literal["get", "put", "delete"], key: bytes, now: float, entry: Entry | None) -> None:
+    def __init__(self, what: Literal["get", "put", "delete"], key: bytes, now: float, draft: Draft | None) -> None:
         self.what = what
         self.key = key
         self.now = now
-        self.entry = entry
+        self.draft = draft
         self.packed: Packed | None = None
         self.result: Any = None
         self.error: Exception | None = None
@@ -147,7 +155,7 @@ class Call:
         """Somebody waits for it."""
         self.failed: Callable[[Exception], None] | None = None
         """Nobody waits; this is called with its error."""
-        self.weight = 0 if entry is None else entry.size + BESIDE
+        self.weight = 0 if draft is None else draft.size + BESIDE
         """Bytes that it brings."""
 
 
@@ -172,6 +180,7 @@ class Batches:
         "_thread",
         "_timer",
         "_waiting",
+        "_weight",
         "_work",
     )
 
@@ -189,6 +198,8 @@ class Batches:
         self._work = work
         self._done = done
         self._waiting: list[Call] = []
+        self._weight = 0
+        """Bytes of those that wait."""
         self._asked = 0
         """How many of those somebody waits for."""
         self._soon = 0
@@ -206,6 +217,7 @@ class Batches:
             reply.set_exception(CacheStoreError(f"{self._label}: it is closed"))
             return reply
         self._waiting.append(call)
+        self._weight += call.weight
         self._asked += 1
         self._idle.clear()
         if not self._busy:
@@ -214,18 +226,22 @@ class Batches:
 
     def soon(self, call: Call, failed: Callable[[Exception], None]) -> bool:
         """Have it done without waiting for it; whoever asks later sees it. False if too much is in hand for that."""
-        if self._closed or (self._soon and self._soon + call.weight > BATCH):
+        if self._closed or (self._soon and self._soon + call.weight > IN_HAND):
             return False
         call.failed = failed
         self._waiting.append(call)
+        self._weight += call.weight
         self._soon += call.weight
         self._idle.clear()
         if not self._busy:
-            if len(self._waiting) >= ENOUGH:
+            if self._is_enough():
                 self._begin(self._loop.call_soon)
             elif self._timer is None:
                 self._timer = self._loop.call_later(GATHER, self._begin)
         return True
+
+    def _is_enough(self) -> bool:
+        return len(self._waiting) >= MANY or self._weight >= BATCH
 
     def _begin(self, call: Callable[[Callable[[], None]], object] | None = None) -> None:
         if self._timer is not None:
@@ -252,8 +268,10 @@ class Batches:
         for call in self._waiting[:MANY]:
             size += call.weight
             if count and size > BATCH:
+                size -= call.weight
                 break
             count += 1
+        self._weight -= size
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
@@ -275,7 +293,7 @@ class Batches:
                 reply.set_exception(error)
             else:
                 reply.set_result(call.result)
-        if self._waiting and not self._asked and not self._closed and len(self._waiting) < ENOUGH:
+        if self._waiting and not self._asked and not self._closed and not self._is_enough():
             self._busy = False
             self._timer = self._loop.call_later(GATHER, self._begin)
         else:

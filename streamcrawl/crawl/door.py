@@ -14,6 +14,7 @@ from streamcrawl.events import Events, Notice, RequestDropped, RequestFailed, Sc
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.frontier.frontier import Frontier
 from streamcrawl.scoping import may_lead
+from streamcrawl.streams.counting import count
 from streamcrawl.urls import NOT_FOLLOWED, canonical, digest, host_of, masked, normalize, scheme_of
 from streamcrawl.vetting import MOVED, moved_keys, vetted
 
@@ -208,8 +209,7 @@ class Door:
 
     def dropped(self, reason: str, request: Request) -> None:
         """Count a request that ended as Dropped; its object is made only if somebody listens."""
-        counts = self._counts.dropped
-        counts[reason] = counts.get(reason, 0) + 1
+        count(self._counts.dropped, reason)
         if self._events.wants(RequestDropped):
             self._events.emit(RequestDropped(dropped=Dropped(request, reason)))
 

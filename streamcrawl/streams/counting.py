@@ -16,6 +16,14 @@ OTHER = "(other)"
 _set: Callable[[dict[str, Any], str, Any], None] = dict[str, Any].__setitem__
 
 
+def count(counts: dict[str, Any], name: str) -> None:
+    """`counts[name] += 1`. This runs for every link of every page."""
+    if name in counts:
+        _set(counts, name, counts[name] + 1)
+    else:
+        counts[name] = 1
+
+
 class Counters(dict[str, Any]):
     """Counters by name; one that is absent counts 0.
 

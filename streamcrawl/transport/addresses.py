@@ -86,8 +86,14 @@ def parse(host: str) -> Address | None:
     bare = host[1:-1] if host.startswith("[") else host
     if not bare or not (":" in bare or bare[-1].isdigit()):
         return None  # the usual case, cheaply: no top-level domain ends in a digit
+    return _address(bare)
+
+
+@lru_cache(maxsize=1024)
+def _address(text: str) -> Address | None:
+    # Every request to a host without a name asks this.
     try:
-        return ip_address(bare)
+        return ip_address(text)
     except ValueError:
         return None
 

@@ -11,12 +11,13 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cache_stores_made
 import pytest
 from cache_stores_made import key_of, page, still_run
 
-from streamcrawl.caching import sqlite_file, stored
+from streamcrawl.caching import packing, sqlite_file, stored
 from streamcrawl.caching.entry import CorruptEntry, Entry
 from streamcrawl.caching.packing import unpack
 from streamcrawl.caching.sqlite_file import SqliteFile
@@ -262,6 +263,56 @@ def test_one_that_cannot_be_packed_or_unpacked_leaves_the_others_alone(
         assert str(got[1]) == f"cache {path}: cannot unpack a response: MemoryError"
         monkeypatch.undo()
         assert await store.get(key_of(3)) == [page(3)], "it is still there"
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_one_statement_takes_no_more_than_sqlite_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cache.sqlite"
+    with closing(sqlite3.connect(":memory:")) as db:
+        monkeypatch.setattr(sqlite_file, "COLUMNS", db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // 2)
+    together: list[int] = []
+    put_all = SqliteFile._put_all
+
+    def noted(self: SqliteFile, calls: list[Any]) -> bool:
+        together.append(len(calls))
+        return put_all(self, calls)
+
+    monkeypatch.setattr(SqliteFile, "_put_all", noted)
+
+    async def main() -> None:
+        store = sqlite_store(path).open(still_run())
+        for number in range(5):
+            assert store.put_soon(key_of(number), page(number), print)
+        assert [await store.get(key_of(number)) for number in range(5)] == [[page(number)] for number in range(5)]
+        await store.close()
+
+    asyncio.run(main())
+    assert together == [2, 2]
+
+
+def test_one_that_there_is_no_memory_to_compress_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    large = page(2, body=b"<p>large</p>" * 100)
+    compressing = packing._zstd
+
+    def without_memory(bodies: list[bytes | memoryview]) -> list[bytes]:
+        if any(bytes(body).startswith(b"<p>large") for body in bodies):
+            raise MemoryError
+        return compressing(bodies)
+
+    async def main() -> None:
+        failures: list[Exception] = []
+        store = sqlite_store(path).open(still_run())
+        monkeypatch.setattr(packing, "_zstd", without_memory)
+        for number, entry in enumerate((page(0), page(1), large, page(3))):
+            assert store.put_soon(key_of(number), entry, failures.append)
+        found = await asyncio.gather(*(store.get(key_of(number)) for number in range(4)))
+        assert found == [[page(0)], [page(1)], [], [page(3)]]
+        assert [str(each) for each in failures] == [f"cache {path}: cannot pack 1200 bytes: MemoryError"]
         await store.close()
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamcrawl.caching import packing
 from streamcrawl.caching.entry import CorruptEntry, Entry
-from streamcrawl.caching.packing import Compression, Packed, pack, pack_all, split, unpack
+from streamcrawl.caching.packing import Compression, Packed, draft, pack, pack_all, split, unpack
 
 COMPRESSIONS: list[Compression] = ["zstd", "gzip", None]
 pairs = st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple)
@@ -93,7 +93,7 @@ def test_several_are_packed_as_each_alone() -> None:
         page(53, body=b""),
     ]
     for compress in COMPRESSIONS:
-        together = pack_all([(entry, 5.0) for entry in several], compress)
+        together = pack_all([draft(entry, 5.0) for entry in several], compress)
         assert together == [pack(entry, 5.0, compress) for entry in several]
         assert [unpack(each.head, each.body) for each in together] == several
 
@@ -125,7 +125,7 @@ def test_no_version_is_taken_for_the_other() -> None:
 
 
 def test_without_what_only_the_c_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    several = [(page(number, body=b"<p>hello</p>" * 50), 5.0) for number in range(3)]
+    several = [draft(page(number, body=b"<p>hello</p>" * 50), 5.0) for number in range(3)]
     together = pack_all(several, "zstd")
 
     class Bare:
@@ -148,7 +148,7 @@ def test_nothing_comes_out_that_was_not_put_in() -> None:
     packed = [
         (bytes(each.head), bytes(each.body))
         for compress in COMPRESSIONS
-        for new in pack_all([(entry, 5.0) for entry in several], compress)
+        for new in pack_all([draft(entry, 5.0) for entry in several], compress)
         for each in (new, former(new))
     ]
     whole = 0
