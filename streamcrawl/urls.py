@@ -173,11 +173,19 @@ def scheme_of(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
+_WEB = ("http://", "https://")
+
+
 def host_of(url: str) -> str:
     """The Host of a normalized URL: scheme://hostname[:port], default ports left out.
 
     `file:` and `data:` URLs have `file://` and `data://`.
     """
+    end = url.find("/", 8)
+    if end > 0 and url.startswith(_WEB):  # asked a dozen times a request
+        host = url[:end]
+        if "@" not in host and "?" not in host and "#" not in host and "///" not in host:
+            return host
     start = url.find(":")
     if url[start : start + 3] != "://":
         return scheme_of(url) + "://"  # such as data:, whatever stands in its content

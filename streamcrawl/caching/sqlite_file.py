@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from streamcrawl.caching.packing import Compression, Draft, Packed, pack_all
 from streamcrawl.caching.store import VARIANTS
@@ -148,13 +148,16 @@ class SqliteFile:
         return keys if len(keys) <= KEYS else None
 
     def _write(self, calls: list[Call]) -> None:
+        # All of the rows before the first statement: after each of those the thread waits for the loop, and the loop
+        # then for what is done here.
+        groups = [_Group.of(several) for several in _together(calls, self._together)]
         try:
             with told(self._path), transaction(self._db):
                 self._note_uses()
                 self._sweep(calls[-1].now)
-                for several in _together(calls, self._together):
-                    if len(several) == 1 or not self._put_all(several):
-                        for call in several:
+                for group in groups:
+                    if len(group.calls) == 1 or not self._put_all(group):
+                        for call in group.calls:
                             self._do(call)
         except CacheStoreError as error:
             self._be_patient(not _busy(error.__cause__))
@@ -254,31 +257,28 @@ class SqliteFile:
             for begin in range(0, len(view), LARGE):
                 blob.write(view[begin : begin + LARGE])
 
-    def _put_all(self, calls: list[Call]) -> bool:
-        """Put entries of different keys with few statements: at each the loop's thread waits. False: not possible."""
-        packed = [cast(Packed, call.packed) for call in calls]
-        if any(len(each.body) >= LARGE for each in packed) or not self._has_room(sum(each.size for each in packed)):
+    def _put_all(self, group: _Group) -> bool:
+        """Put entries of different keys with few statements. False: not possible."""
+        if group.largest >= LARGE or not self._has_room(group.size):
             return False
+        calls = group.calls
         marks = ",".join("?" * len(calls))
         rows = self._db.execute(
             f"SELECT id, key, variant FROM entries WHERE key IN ({marks}) ORDER BY id DESC",  # noqa: S608 - question marks
-            [call.key for call in calls],
+            group.keys,
         ).fetchall()
         if rows:
-            variants = {call.key: each.variant for call, each in zip(calls, packed, strict=True)}
+            variants = {call.key: cast(Packed, call.packed).variant for call in calls}
             others = Counter(key for _, key, variant in rows if variant != variants[key])
             if any(number >= VARIANTS for number in others.values()):
                 return False
             self._remove([id for id, key, variant in rows if variant == variants[key]])
         (last,) = self._db.execute("SELECT max(id) FROM entries").fetchone()
         ids = range((last or 0) + 1, (last or 0) + 1 + len(calls))
-        heads: list[object] = []
-        bodies: list[object] = []
-        for id, call, each in zip(ids, calls, packed, strict=True):
-            heads += (id, call.key, each.variant, each.stored, call.now, each.size)
-            bodies += (id, each.head, each.body)
-        self._db.execute(f"INSERT INTO entries VALUES {','.join(['(?,?,?,?,?,?)'] * len(calls))}", heads)  # noqa: S608
-        self._db.execute(f"INSERT INTO bodies VALUES {','.join(['(?,?,?)'] * len(calls))}", bodies)  # noqa: S608
+        group.heads[::COLUMNS] = ids
+        group.bodies[::3] = ids
+        self._db.execute(f"INSERT INTO entries VALUES {','.join(['(?,?,?,?,?,?)'] * len(calls))}", group.heads)  # noqa: S608
+        self._db.execute(f"INSERT INTO bodies VALUES {','.join(['(?,?,?)'] * len(calls))}", group.bodies)  # noqa: S608
         return True
 
     def _has_room(self, size: int) -> bool:
@@ -379,6 +379,36 @@ class SqliteFile:
 
     def __repr__(self) -> str:
         return f"<SqliteFile {self._path}>"
+
+
+class _Group(NamedTuple):
+    """Calls that may be one statement, and the rows of the entries that they put, still without ids."""
+
+    calls: list[Call]
+    keys: list[bytes]
+    heads: list[object]
+    bodies: list[object]
+    size: int
+    largest: int
+    """Bytes of the largest body."""
+
+    @classmethod
+    def of(cls, calls: list[Call]) -> _Group:
+        keys: list[bytes] = []
+        heads: list[object] = []
+        bodies: list[object] = []
+        total = largest = 0
+        for call in calls:
+            if call.packed is None:
+                continue
+            variant, stored, head, body = call.packed
+            size = len(head) + len(body)
+            total += size
+            largest = max(largest, len(body))
+            keys.append(call.key)
+            heads += (0, call.key, variant, stored, call.now, size)
+            bodies += (0, head, body)
+        return cls(calls, keys, heads, bodies, total, largest)
 
 
 def _together(calls: list[Call], most: int) -> Iterator[list[Call]]:

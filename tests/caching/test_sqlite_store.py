@@ -270,19 +270,21 @@ def test_one_that_cannot_be_packed_or_unpacked_leaves_the_others_alone(
 
 def test_one_statement_takes_no_more_than_sqlite_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cache.sqlite"
-    with closing(sqlite3.connect(":memory:")) as db:
-        monkeypatch.setattr(sqlite_file, "COLUMNS", db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // 2)
     together: list[int] = []
     put_all = SqliteFile._put_all
 
-    def noted(self: SqliteFile, calls: list[Any]) -> bool:
-        together.append(len(calls))
-        return put_all(self, calls)
+    def noted(self: SqliteFile, group: Any) -> bool:
+        together.append(len(group.calls))
+        return put_all(self, group)
 
     monkeypatch.setattr(SqliteFile, "_put_all", noted)
+    with closing(sqlite3.connect(":memory:")) as db:
+        most = db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
 
     async def main() -> None:
         store = sqlite_store(path).open(still_run())
+        assert store._file._together <= most // 6
+        store._file._together = 2
         for number in range(5):
             assert store.put_soon(key_of(number), page(number), print)
         assert [await store.get(key_of(number)) for number in range(5)] == [[page(number)] for number in range(5)]
