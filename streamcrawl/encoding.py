@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-from w3lib.encoding import html_to_unicode, http_content_type_encoding, read_bom, resolve_encoding
+import codecs
+
+from w3lib.encoding import (
+    html_body_declared_encoding,
+    html_to_unicode,
+    http_content_type_encoding,
+    read_bom,
+    resolve_encoding,
+)
 
 NO_CHARACTERS = ("", "idna", "punycode", "undefined")
 """What names no encoding of text, though Python has a codec of that name."""
 
 WIDE = ("utf-16", "utf-32")
+
+
+CHUNK = 4096
+"""Bytes that are looked at together: the characters that come of them stay in the fastest memory."""
+
+
+def declares_utf8(body: bytes, content_type: str | None) -> bool:
+    """Whether `decode` takes it for UTF-8 because it is declared to be that, and without a byte-order mark."""
+    if read_bom(body)[0] is not None:
+        return False
+    return (http_content_type_encoding(content_type) or html_body_declared_encoding(body)) == "utf-8"
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether all of it can be decoded."""
+    if body.isascii():
+        return True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(body)
+    try:
+        for begin in range(0, len(view), CHUNK):
+            decoder.decode(view[begin : begin + CHUNK])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decode(body: bytes, content_type: str | None, explicit: str | None = None) -> tuple[str, str]:

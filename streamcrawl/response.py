@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from streamcrawl.encoding import decode
+from streamcrawl.encoding import declares_utf8, decode
 from streamcrawl.errors import InvalidURL, StreamcrawlError
 from streamcrawl.headers import NO_HEADERS, Headers
 from streamcrawl.hrefs import NAMESPACES, all_hrefs, chosen, css_hrefs, css_path, is_large, xpath_hrefs
@@ -204,19 +204,24 @@ class Response:
         if self._selector is None:
             from parsel import Selector
 
-            text, kind = self.text, self.kind
-            root = html_tree(self._body, text) if self._encoding == "utf-8" and kind in ("html", "text") else None
+            body, kind = self.body, self.kind
+            root = html_tree(body) if kind in ("html", "text") and self._declares_utf8() else None
             if root is not None:
                 self._selector = Selector(root=root, type="html")
             else:
-                self._selector = Selector(text=text, type="html" if kind == "text" else kind)
+                self._selector = Selector(text=self.text, type="html" if kind == "text" else kind)
             if self._selector.type == "html" and self._selector.root.getnext() is not None:
                 gather(self._selector.root)
         return self._selector
 
+    def _declares_utf8(self) -> bool:
+        if self._encoding is None and declares_utf8(self._body, self.headers.get("content-type")):
+            self._encoding = "utf-8"
+        return self._encoding == "utf-8"
+
     def css(self, query: str) -> SelectorList[Selector]:
         """Select by CSS, with parsel's `::text` and `::attr(name)`."""
-        if is_large(len(self.text), query) and self.selector.type == "html":
+        if is_large(self.size, query) and self.selector.type == "html":
             return self.selector.xpath(css_path(query, large=True), namespaces=NAMESPACES)
         return self.selector.css(query)
 
@@ -237,8 +242,8 @@ class Response:
         return self._joined().join if self._is_utf() else self.urljoin
 
     def _is_utf(self) -> bool:
-        """Whether the text was read, and was UTF-8: then links mean what they say."""
-        return self._text is not None and self.encoding.startswith("utf")
+        """Whether it is known to be UTF-8: then links mean what they say."""
+        return self._encoding == "utf-8" or (self._text is not None and self.encoding.startswith("utf"))
 
     def _written(self, href: str) -> str:
         """`href` with its query in the page's encoding."""
@@ -345,7 +350,7 @@ class Response:
         if sum(way is not None for way in (targets, css, xpath)) > 1:
             raise ValueError("follow_all() takes one of: targets, css, xpath")
         if css is not None:
-            return css_hrefs(self.selector.root, css, large=is_large(len(self.text), css))
+            return css_hrefs(self.selector.root, css, large=is_large(self.size, css))
         if xpath is not None:
             return xpath_hrefs(self.selector.root, xpath)
         if targets is None:

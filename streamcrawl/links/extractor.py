@@ -123,7 +123,7 @@ class LinkExtractor:
         if not etree.iselement(root):
             return []  # the page is JSON
         xml = response.kind == "xml"
-        large = len(response.text) > LARGE
+        large = response.size > LARGE
         regions = regions_of(self._regions, root, large=large) if self._regions else (root,)
         pairs = chain.from_iterable(self._elements.pairs(region, xml) for region in regions)
         values = _Values(response, self._accepted, self._strip, self._process_value)
