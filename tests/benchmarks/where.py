@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 PARTS = (
-    ("parsing HTML (lxml)", ("/parsel/selector.py:create_root_node",)),
+    ("parsing HTML (lxml)", ("streamcrawl/trees.py", "/parsel/selector.py:create_root_node")),
     ("selecting: CSS, XPath", ("/parsel/", "/cssselect/", "streamcrawl/response.py:_hrefs")),
     ("decoding the text", ("streamcrawl/encoding.py", "/charset_normalizer/")),
     ("links: joining, making Requests", ("streamcrawl/urls.py", "streamcrawl/response.py")),
