@@ -15,9 +15,10 @@ from typing import Any
 
 import cache_stores_made
 import pytest
+import zstandard
 from cache_stores_made import key_of, page, still_run
 
-from streamcrawl.caching import packing, sqlite_file, stored
+from streamcrawl.caching import sqlite_file, stored
 from streamcrawl.caching.entry import CorruptEntry, Entry
 from streamcrawl.caching.packing import unpack
 from streamcrawl.caching.sqlite_file import SqliteFile
@@ -269,29 +270,24 @@ def test_one_that_cannot_be_packed_or_unpacked_leaves_the_others_alone(
 
 
 def test_one_statement_takes_no_more_than_sqlite_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "cache.sqlite"
-    together: list[int] = []
-    put_all = SqliteFile._put_all
+    connect = sqlite3.connect
 
-    def noted(self: SqliteFile, group: Any) -> bool:
-        together.append(len(group.calls))
-        return put_all(self, group)
-
-    monkeypatch.setattr(SqliteFile, "_put_all", noted)
-    with closing(sqlite3.connect(":memory:")) as db:
-        most = db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    def strict(path: Path, **options: Any) -> sqlite3.Connection:
+        made: sqlite3.Connection = connect(path, **options)
+        made.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 15)
+        return made
 
     async def main() -> None:
-        store = sqlite_store(path).open(still_run())
-        assert store._file._together <= most // 6
-        store._file._together = 2
+        failures: list[Exception] = []
+        store = sqlite_store(tmp_path / "cache.sqlite").open(still_run())
         for number in range(5):
-            assert store.put_soon(key_of(number), page(number), print)
+            assert store.put_soon(key_of(number), page(number), failures.append)
         assert [await store.get(key_of(number)) for number in range(5)] == [[page(number)] for number in range(5)]
+        assert failures == []
         await store.close()
 
+    monkeypatch.setattr(sqlite3, "connect", strict)
     asyncio.run(main())
-    assert together == [2, 2]
 
 
 def test_one_that_there_is_no_memory_to_compress_leaves_the_others_alone(
@@ -299,17 +295,18 @@ def test_one_that_there_is_no_memory_to_compress_leaves_the_others_alone(
 ) -> None:
     path = tmp_path / "cache.sqlite"
     large = page(2, body=b"<p>large</p>" * 100)
-    compressing = packing._zstd
 
-    def without_memory(bodies: list[bytes | memoryview]) -> list[bytes]:
-        if any(bytes(body).startswith(b"<p>large") for body in bodies):
-            raise MemoryError
-        return compressing(bodies)
+    class Small:
+        def __init__(self, **options: Any) -> None: ...
+
+        def compress(self, body: bytes) -> bytes:
+            if body == large.body:
+                raise MemoryError
+            return body
 
     async def main() -> None:
         failures: list[Exception] = []
         store = sqlite_store(path).open(still_run())
-        monkeypatch.setattr(packing, "_zstd", without_memory)
         for number, entry in enumerate((page(0), page(1), large, page(3))):
             assert store.put_soon(key_of(number), entry, failures.append)
         found = await asyncio.gather(*(store.get(key_of(number)) for number in range(4)))
@@ -317,6 +314,7 @@ def test_one_that_there_is_no_memory_to_compress_leaves_the_others_alone(
         assert [str(each) for each in failures] == [f"cache {path}: cannot pack 1200 bytes: MemoryError"]
         await store.close()
 
+    monkeypatch.setattr(zstandard, "ZstdCompressor", Small)
     asyncio.run(main())
 
 
