@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "streamcrawl"
 
 LAYERS = (
-    ("encoding", "errors", "headers", "hrefs", "referrer", "response", "siblings", "urls", "version"),
+    ("encoding", "errors", "headers", "hrefs", "referrer", "response", "siblings", "trees", "urls", "version"),
     ("arguments", "core", "leases", "mistakes"),
     ("adapters", "events", "items", "stats"),
     ("streams",),
