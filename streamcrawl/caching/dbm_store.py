@@ -12,7 +12,7 @@ from pathlib import Path
 from streamcrawl.caching.dbm_file import DbmFile
 from streamcrawl.caching.entry import Entry
 from streamcrawl.caching.packing import Compression
-from streamcrawl.caching.stored import Batches, CacheStoreError, Call, Found, checked, counted, drafted
+from streamcrawl.caching.stored import Batches, Call, Found, checked, counted
 from streamcrawl.core import Run
 from streamcrawl.events import Notice
 
@@ -98,19 +98,10 @@ class OpenDbmStore:
         return found.given(self._run, self.label)
 
     async def put(self, key: bytes, entry: Entry) -> None:
-        await self._batches.ask(self._call(key, entry))
+        await self._batches.put(key, entry, self._run.now())
 
     def put_soon(self, key: bytes, entry: Entry, failed: Callable[[Exception], None]) -> bool:
-        try:
-            call = self._call(key, entry)
-        except CacheStoreError as error:
-            failed(error)
-            return True
-        return self._batches.soon(call, failed)
-
-    def _call(self, key: bytes, entry: Entry) -> Call:
-        now = self._run.now()
-        return Call("put", key, now, drafted(self.label, entry, now))
+        return self._batches.put_soon(key, entry, self._run.now(), failed)
 
     async def delete(self, key: bytes) -> None:
         await self._batches.ask(Call("delete", key, self._run.now(), None))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 from streamcrawl.caching.packing import Compression, Draft, Packed, pack_all
+from streamcrawl.caching.sqlite_rows import COLUMNS, Group, together
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import MANY, TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
 
@@ -55,8 +56,6 @@ CREATE INDEX entries_by_key ON entries(key);
 CREATE INDEX entries_by_use ON entries(used);
 CREATE TABLE bodies(id INTEGER PRIMARY KEY, head BLOB, body BLOB);
 """
-COLUMNS = 6
-"""Of `entries`."""
 LARGE = 1024 * 1024
 """Bytes from which a body is written and read in place: in a statement SQLite makes two copies of it."""
 
@@ -150,7 +149,7 @@ class SqliteFile:
     def _write(self, calls: list[Call]) -> None:
         # All of the rows before the first statement: after each of those the thread waits for the loop, and the loop
         # then for what is done here.
-        groups = [_Group.of(several) for several in _together(calls, self._together)]
+        groups = [Group.of(several) for several in together(calls, self._together)]
         try:
             with told(self._path), transaction(self._db):
                 self._note_uses()
@@ -257,7 +256,7 @@ class SqliteFile:
             for begin in range(0, len(view), LARGE):
                 blob.write(view[begin : begin + LARGE])
 
-    def _put_all(self, group: _Group) -> bool:
+    def _put_all(self, group: Group) -> bool:
         """Put entries of different keys with few statements. False: not possible."""
         if group.largest >= LARGE or not self._has_room(group.size):
             return False
@@ -379,53 +378,6 @@ class SqliteFile:
 
     def __repr__(self) -> str:
         return f"<SqliteFile {self._path}>"
-
-
-class _Group(NamedTuple):
-    """Calls that may be one statement, and the rows of the entries that they put, still without ids."""
-
-    calls: list[Call]
-    keys: list[bytes]
-    heads: list[object]
-    bodies: list[object]
-    size: int
-    largest: int
-    """Bytes of the largest body."""
-
-    @classmethod
-    def of(cls, calls: list[Call]) -> _Group:
-        keys: list[bytes] = []
-        heads: list[object] = []
-        bodies: list[object] = []
-        total = largest = 0
-        for call in calls:
-            if call.packed is None:
-                continue
-            variant, stored, head, body = call.packed
-            size = len(head) + len(body)
-            total += size
-            largest = max(largest, len(body))
-            keys.append(call.key)
-            heads += (0, call.key, variant, stored, call.now, size)
-            bodies += (0, head, body)
-        return cls(calls, keys, heads, bodies, total, largest)
-
-
-def _together(calls: list[Call], most: int) -> Iterator[list[Call]]:
-    """The calls in their order: those that put entries of different keys together, others alone."""
-    several: list[Call] = []
-    keys: set[bytes] = set()
-    for call in calls:
-        if several and (call.packed is None or call.key in keys or len(several) == most):
-            yield several
-            several, keys = [], set()
-        several.append(call)
-        keys.add(call.key)
-        if call.packed is None:
-            yield several
-            several, keys = [], set()
-    if several:
-        yield several
 
 
 @contextmanager

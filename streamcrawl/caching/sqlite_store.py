@@ -11,7 +11,7 @@ from pathlib import Path
 from streamcrawl.caching.entry import Entry
 from streamcrawl.caching.packing import Compression
 from streamcrawl.caching.sqlite_file import SqliteFile, short
-from streamcrawl.caching.stored import GIB, Batches, CacheStoreError, Call, Found, checked, counted, drafted
+from streamcrawl.caching.stored import GIB, Batches, Call, Found, checked, counted
 from streamcrawl.core import Run
 
 
@@ -84,20 +84,11 @@ class OpenSqliteStore:
     async def put(self, key: bytes, entry: Entry) -> None:
         """The file has it when this returns."""
         self._is_there(key)
-        await self._batches.ask(self._call(key, entry))
+        await self._batches.put(key, entry, self._run.now())
 
     def put_soon(self, key: bytes, entry: Entry, failed: Callable[[Exception], None]) -> bool:
         self._is_there(key)
-        try:
-            call = self._call(key, entry)
-        except CacheStoreError as error:
-            failed(error)
-            return True
-        return self._batches.soon(call, failed)
-
-    def _call(self, key: bytes, entry: Entry) -> Call:
-        now = self._run.now()
-        return Call("put", key, now, drafted(self.label, entry, now))
+        return self._batches.put_soon(key, entry, self._run.now(), failed)
 
     def _is_there(self, key: bytes) -> None:
         keys = self._file.keys  # the thread may take it away meanwhile

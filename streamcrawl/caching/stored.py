@@ -224,6 +224,19 @@ class Batches:
             self._begin(self._loop.call_soon)  # what is asked in the same turn of the loop goes with it
         return reply
 
+    def put(self, key: bytes, entry: Entry, now: float) -> asyncio.Future[Any]:
+        """`ask` for an entry to be kept. Raises: CacheStoreError at once for one that cannot be written."""
+        return self.ask(Call("put", key, now, drafted(self._label, entry, now)))
+
+    def put_soon(self, key: bytes, entry: Entry, now: float, failed: Callable[[Exception], None]) -> bool:
+        """Have it kept as `soon` does; `failed` is called at once for one that cannot be written."""
+        try:
+            call = Call("put", key, now, drafted(self._label, entry, now))
+        except CacheStoreError as error:
+            failed(error)
+            return True
+        return self.soon(call, failed)
+
     def soon(self, call: Call, failed: Callable[[Exception], None]) -> bool:
         """Have it done without waiting for it; whoever asks later sees it. False if too much is in hand for that."""
         if self._closed or (self._soon and self._soon + call.weight > IN_HAND):
