@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from reactivex import Observable, abc
 
@@ -41,21 +41,33 @@ class NamedLayer:
     make: Callable[[Run], Hooks]
 
     def __call__(self, stage: Stage) -> Stage:
-        def staged(requests: Observable[Request]) -> Observable[Outcome]:
-            def subscribe(
-                upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
-            ) -> abc.DisposableBase:
-                passing = _Passing(self, requests, upper)
-                outcomes = stage(Observable(passing.subscribe_below))
-                on_next = upper.on_next if passing.up is None else passing.on_outcome
-                return outcomes.subscribe(on_next, upper.on_error, passing.on_completed, scheduler=scheduler)
-
-            return Observable(subscribe)
-
-        return staged
+        return stage.within(self) if isinstance(stage, Layered) else Layered(stage, (self,))
 
     def __repr__(self) -> str:
         return f"<layer {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """A Stage, and the layers that stand right around it: one subscription for all of them."""
+
+    stage: Stage
+    layers: tuple[NamedLayer, ...]
+    """The outermost first."""
+
+    def within(self, outer: NamedLayer) -> Layered:
+        """This stage with one more layer around it."""
+        return Layered(self.stage, (outer, *self.layers))
+
+    def __call__(self, requests: Observable[Request]) -> Observable[Outcome]:
+        def subscribe(
+            upper: abc.ObserverBase[Outcome], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            passing = _Passing(self.layers, requests, upper)
+            outcomes = self.stage(Observable(passing.subscribe_below))
+            return outcomes.subscribe(passing.on_outcome, upper.on_error, passing.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
 
 
 def layer(name: str, make: Callable[[Run], Hooks]) -> NamedLayer:
@@ -116,14 +128,22 @@ def _wrong(value: object, element: object) -> TypeError:
 
 
 class _Passing:
-    """One subscription of a layer: requests pass down through it, outcomes up."""
+    """One subscription of layers: requests pass down through them, outcomes up."""
 
-    __slots__ = ("_ends", "_lower", "_name", "_pending", "_requests", "_run", "_upper", "down", "up")
+    __slots__ = ("_above", "_below", "_ends", "_lower", "_pending", "_requests", "_run", "_upper")
 
-    def __init__(self, named: NamedLayer, requests: Observable[Request], upper: abc.ObserverBase[Outcome]) -> None:
-        self._name = named.name
+    def __init__(
+        self, layers: tuple[NamedLayer, ...], requests: Observable[Request], upper: abc.ObserverBase[Outcome]
+    ) -> None:
         self._run = running()
-        self.down, self.up = named.make(self._run)
+        hooks = [(at, each.name, each.make(self._run)) for at, each in enumerate(layers)]
+        downs = [(at, name, down) for at, name, (down, _) in hooks if down is not None]
+        ups = [(at, name, up) for at, name, (_, up) in reversed(hooks) if up is not None]
+        places = range(len(layers) + 1)
+        self._below = [tuple(each for each in downs if each[0] >= place) for place in places]
+        """By a layer's place: what a request passes from there on. Places count from 0, the outermost."""
+        self._above = [tuple(each for each in ups if each[0] < place) for place in places]
+        """By a layer's place: what an outcome passes that leaves it."""
         self._requests = requests
         self._upper = upper
         self._lower: abc.ObserverBase[Request] = upper  # type: ignore[assignment]  # until the stage below subscribes
@@ -135,50 +155,54 @@ class _Passing:
         self, lower: abc.ObserverBase[Request], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         self._lower = lower
-        on_next = lower.on_next if self.down is None else self._on_request
         return self._requests.subscribe(
-            on_next, lower.on_error, lambda: self._when_idle(lower.on_completed), scheduler=scheduler
+            self.on_request, lower.on_error, lambda: self._when_idle(lower.on_completed), scheduler=scheduler
         )
 
-    def _on_request(self, request: Request) -> None:
-        if request.answer is not None or (request.skip and self._name in request.skip):
-            self._lower.on_next(request)
-            return
-        try:
-            result = cast(Down, self.down)(request)
-        except Exception as error:
-            result = self._failed(request, error)
-        if isinstance(result, Request):
-            self._lower.on_next(result)
-        elif isinstance(result, OUTCOMES):
-            self._upper.on_next(result)
-        else:
-            self._later(result, request)
+    def on_request(self, request: Request, place: int = 0) -> None:
+        # This and `on_outcome` run for every page; most hooks give what they got.
+        for at, name, down in self._below[place]:
+            if request.answer is not None:
+                break
+            if request.skip and name in request.skip:
+                continue
+            try:
+                result = down(request)
+            except Exception as error:
+                result = self._failed(name, request, error)
+            if result is request:
+                continue
+            if isinstance(result, Request):
+                request = result
+            elif isinstance(result, OUTCOMES):
+                self.on_outcome(result, at)
+                return
+            else:
+                self._later(result, request, at, name)
+                return
+        self._lower.on_next(request)
 
-    def on_outcome(self, outcome: Outcome) -> None:
-        skip = outcome.request.skip
-        if skip and self._name in skip:
-            self._upper.on_next(outcome)
-            return
-        try:
-            result = cast(Up, self.up)(outcome)
-        except Exception as error:
-            result = self._failed(outcome, error)
-        if isinstance(result, OUTCOMES):
-            self._upper.on_next(result)
-        else:
-            self._later(result, outcome)
+    def on_outcome(self, outcome: Outcome, place: int = -1) -> None:
+        for at, name, up in self._above[place]:
+            skip = outcome.request.skip
+            if skip and name in skip:
+                continue
+            try:
+                result = up(outcome)
+            except Exception as error:
+                result = self._failed(name, outcome, error)
+            if result is outcome:
+                continue
+            if not isinstance(result, OUTCOMES):
+                self._later(result, outcome, at, name)
+                return
+            outcome = result
+        self._upper.on_next(outcome)
 
-    def _go(self, result: Request | Outcome) -> None:
-        if isinstance(result, Request):
-            self._lower.on_next(result)
-        else:
-            self._upper.on_next(result)
-
-    def _failed(self, element: Request | Outcome, error: Exception) -> Failed | Dropped:
+    def _failed(self, name: str, element: Request | Outcome, error: Exception) -> Failed | Dropped:
         if isinstance(element, Response) and element.stream is not None:
             self._run.spawn(closed(element.stream))
-        return failure(self._name, element if isinstance(element, Request) else element.request, error)
+        return failure(name, element if isinstance(element, Request) else element.request, error)
 
     def on_completed(self) -> None:
         self._when_idle(self._upper.on_completed)
@@ -189,24 +213,27 @@ class _Passing:
         else:
             end()
 
-    def _later(self, result: Any, element: Request | Outcome) -> None:
+    def _later(self, result: Any, element: Request | Outcome, at: int, name: str) -> None:
         if not is_awaitable(result):
-            self._go(self._failed(element, _wrong(result, element)))
+            self.on_outcome(self._failed(name, element, _wrong(result, element)), at)
             return
         self._pending += 1
-        unawaited(self._run.spawn(self._wait(result, element)), result)
+        unawaited(self._run.spawn(self._wait(result, element, at, name)), result)
 
-    async def _wait(self, result: Awaitable[Any], element: Request | Outcome) -> None:
+    async def _wait(self, result: Awaitable[Any], element: Request | Outcome, at: int, name: str) -> None:
         try:
             value = await result
             if not isinstance(value, OUTCOMES) and not (isinstance(value, Request) and isinstance(element, Request)):
-                value = self._failed(element, _wrong(value, element))
+                value = self._failed(name, element, _wrong(value, element))
         except asyncio.CancelledError as error:
-            value = self._failed(element, stray(error))
+            value = self._failed(name, element, stray(error))
         except Exception as error:
-            value = self._failed(element, error)
+            value = self._failed(name, element, error)
         self._pending -= 1
-        self._go(value)
+        if isinstance(value, Request):
+            self.on_request(value, at + 1)
+        else:
+            self.on_outcome(value, at)
         if self._pending == 0:
             ends, self._ends = self._ends, []
             for end in ends:
