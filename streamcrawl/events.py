@@ -176,12 +176,10 @@ class Events(Observable[Event]):
 
     def wants(self, kind: type) -> bool:
         """Whether anybody would hear an event of this kind."""
-        events: Events | None = self
-        while events is not None:  # the hot path asks this for every link
-            if events._all or events._by_kind.get(kind):
-                return True
-            events = events._parent
-        return False
+        # The hot path asks this for every link.
+        if self._all or (self._by_kind and self._by_kind.get(kind)):
+            return True
+        return self._parent is not None and self._parent.wants(kind)
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed."""

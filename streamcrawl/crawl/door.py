@@ -56,7 +56,11 @@ class Door:
         if request.errback is not None or request.cookiejar is not None:
             return False  # it may hear of it, or is another page: asked with everything else
         url = request.url
-        if url not in self._recent or request.keep_fragments:
+        try:
+            recent = url in self._recent and not request.keep_fragments
+        except TypeError:  # it is no text
+            return False
+        if not recent:
             try:
                 key = digest(canonical(_parse(url).href, keep_fragments=request.keep_fragments))
             except (ValueError, TypeError):  # the latter for characters that no URL can have
@@ -68,7 +72,9 @@ class Door:
             if not request.keep_fragments:
                 self._recent.add(url)
         self._counts.offered.links += 1
-        self.dropped("duplicate", request)
+        count(self._counts.dropped, "duplicate")
+        if self._events.wants(RequestDropped):
+            self._events.emit(RequestDropped(dropped=Dropped(request, "duplicate")))
         return True
 
     def _seen(self, key: bytes, lease: Lease | None) -> bool:

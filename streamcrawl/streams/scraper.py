@@ -69,6 +69,7 @@ class Scraping:
         self, layers: Layers, callback: Callback, errback: Errback | None, lower: abc.ObserverBase[Any]
     ) -> None:
         self._run = layers.run
+        self._known = layers.run.known
         self._layers = layers
         self._links = layers.outer_requests
         self._items = layers.outer_items
@@ -226,7 +227,7 @@ class Scraping:
             self._close(page)
             return
         until = run.monotonic() + TURN
-        outputs = page.outputs
+        outputs, known = page.outputs, self._known
         emitted = 0
         error: Exception | None = None
         while True:
@@ -238,7 +239,15 @@ class Scraping:
             run.page = page.input
             try:
                 output = next(outputs)
-                self._emit(page, output)
+                # Most links of most pages are known: they go nowhere, and fill nothing.
+                while isinstance(output, Request) and known(output):
+                    emitted += 1
+                    if not emitted & 63 or run.enough:
+                        break
+                    output = next(outputs)
+                else:
+                    self._give(page, output)
+                    emitted += 1
             except StopIteration:
                 break
             except Exception as raised:
@@ -246,18 +255,15 @@ class Scraping:
                 break
             finally:
                 run.page = None
-            emitted += 1
             if not emitted & 63 and (emitted >= SPELL or run.monotonic() > until):
                 run.loop.call_soon(self._advance, page)
                 return
         if run.enough or self._dropped:
             _break_off(page)
-            close = getattr(outputs, "close", None)
-            if close is not None:
-                try:
-                    close()
-                except Exception as raised:  # in its `finally`
-                    error = error or raised
+            try:
+                _end_of(outputs)
+            except Exception as raised:  # in its `finally`
+                error = error or raised
         self._done(page, error)
 
     async def _iterate(self, page: Page, outputs: AsyncIterable[Any]) -> None:
@@ -298,20 +304,24 @@ class Scraping:
         self._take(page, function, value)
 
     def _emit(self, page: Page, output: Any) -> None:
+        if not (isinstance(output, Request) and self._known(output)):
+            self._give(page, output)
+
+    def _give(self, page: Page, output: Any) -> None:
+        """Emit what is no link that is known."""
         run = self._run
         if isinstance(output, Request):
             if not isinstance(output.url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
                 raise no_item(output, page.input, "the callback", "yielded", page.source)
-            if not run.known(output):
-                before, run.extent = run.extent, page.extent
-                run.source = page.source
-                try:
-                    links = self._links if not output.skip else unskipped(self._links, output)
-                    link = self._layers.passed(links, output, page.input)
-                    if link is not None:
-                        self._lower.on_next(link)
-                finally:
-                    run.extent, run.source = before, None
+            before, run.extent = run.extent, page.extent
+            run.source = page.source
+            try:
+                links = self._links if not output.skip else unskipped(self._links, output)
+                link = self._layers.passed(links, output, page.input)
+                if link is not None:
+                    self._lower.on_next(link)
+            finally:
+                run.extent, run.source = before, None
         elif is_item(output):
             lease = page.lease
             if lease is None:
@@ -368,10 +378,8 @@ class Scraping:
             self._close(self._paused.popleft())
 
     def _close(self, page: Page) -> None:
-        close = getattr(page.outputs, "close", None)
         try:
-            if close is not None:
-                close()
+            _end_of(page.outputs)
         except Exception as error:  # in its `finally`
             text = str(_raised(error, page.input, "the callback"))
             self._run.events.emit(Notice(text=text, level="error"))
@@ -383,6 +391,12 @@ class Scraping:
     def _end(self) -> None:
         if self._completed and not self._open:
             self._lower.on_completed()
+
+
+def _end_of(outputs: Iterator[Any]) -> None:
+    close = getattr(outputs, "close", None)
+    if close is not None:
+        close()
 
 
 def _break_off(page: Page) -> None:
