@@ -13,6 +13,7 @@ from streamcrawl.caching.store import OpenCacheStore
 from streamcrawl.core import Dropped, Failed, Lease, Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.counting import count
 from streamcrawl.transport.reach import stored_objection
 from streamcrawl.urls import scheme_of, without_fragment
 
@@ -110,15 +111,15 @@ class Exchange:
         fill = self._kept(settled.fill, outcome)
         if settled.stat in ("firsthand", "invalidate"):
             self._count("uncacheable" if fill is None else "store")
-        if settled.put is None and not settled.forget:
-            if fill is None:
-                return outcome
-            if self._put_soon is not None and isinstance(outcome, Response) and outcome.stream is None:
-                # No page waits for its copy.
-                fill = fill.replace(body=outcome.body)
-                if self._put_soon(asked.key, fill, self._unwritten):
-                    return outcome
+        if settled.put is None and not settled.forget and (fill is None or self._may_wait(asked.key, fill, outcome)):
+            return outcome
         return self._stored(settled, fill, asked.key, cast(Response, outcome))
+
+    def _may_wait(self, key: bytes, fill: Entry, outcome: Outcome) -> bool:
+        """Have a whole page stored without waiting for it, if the store can do that: no page waits for its copy."""
+        if self._put_soon is None or not isinstance(outcome, Response) or outcome.stream is not None:
+            return False
+        return self._put_soon(key, fill.replace(body=outcome.body), self._unwritten)
 
     def _kept(self, fill: Entry | None, outcome: Outcome) -> Entry | None:
         if fill is None or fill.status in self._limits.ignore_statuses or not isinstance(outcome, Response):
@@ -232,8 +233,7 @@ class Exchange:
             cast(Lease, request.lease).release()
 
     def _count(self, what: str) -> None:
-        stats, key = self._run.stats, f"httpcache/{what}"
-        stats[key] = stats.get(key, 0) + 1
+        count(self._run.stats, f"httpcache/{what}")
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self._under_way)} under way, {self._store!r}>"

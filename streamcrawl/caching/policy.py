@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
+
+import msgspec
 
 from streamcrawl.caching.entry import Entry, Vary
 from streamcrawl.core import Failed, Request
@@ -13,7 +15,7 @@ from streamcrawl.headers import Headers
 from streamcrawl.response import Response
 
 
-class Serve(NamedTuple):
+class Serve(msgspec.Struct, frozen=True):
     """Give the stored response out.
 
     Args:
@@ -26,7 +28,7 @@ class Serve(NamedTuple):
     refresh: bool = False
 
 
-class Send(NamedTuple):
+class Send(msgspec.Struct, frozen=True):
     """Ask the server.
 
     Args:
@@ -38,7 +40,7 @@ class Send(NamedTuple):
     stored: Entry | None = None
 
 
-class Missing(NamedTuple):
+class Missing(msgspec.Struct, frozen=True):
     """Nothing stored fits, and the server is not to be asked.
 
     Args:
@@ -51,7 +53,7 @@ class Missing(NamedTuple):
 Found: TypeAlias = Serve | Send | Missing
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """A request that is under way.
 
     Args:
@@ -67,7 +69,7 @@ class Asked(NamedTuple):
     at: float
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, frozen=True):
     """What an outcome comes to.
 
     Args:

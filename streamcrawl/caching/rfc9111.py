@@ -168,15 +168,19 @@ class Rfc9111:
         return Heuristic(self.heuristic, self.heuristic_max)
 
     def _says(self, headers: Headers) -> Directives:
-        found = directives(headers)
-        for name in self.ignore_directives:
-            found.pop(name, None)
-        return found
+        return self._unignored(directives(headers))
 
-    def _stores(self, entry: Entry, headers: Headers | None = None) -> bool:
-        headers = Headers(entry.headers) if headers is None else headers
-        says = self._says(headers)
+    def _unignored(self, says: Directives) -> Directives:
+        for name in self.ignore_directives:
+            says.pop(name, None)
+        return says
+
+    def _stores(self, entry: Entry, headers: Headers, says: Directives) -> bool:
         return may_store(entry.status, says) and (self.always_store or useful(entry, headers, says, self._guess))
+
+    def _keeps(self, entry: Entry) -> bool:
+        headers = Headers(entry.headers)
+        return self._stores(entry, headers, self._says(headers))
 
     def _first_hand(self, asked: Asked, response: Response, now: float) -> Settled:
         stat = "firsthand" if asked.stored is None else "invalidate"
@@ -195,16 +199,20 @@ class Rfc9111:
         came = response.headers
         if "date" not in came:
             came = came.add("Date", format_date(now))
-        gone = unkept(came, directives(came))
-        kept = kept_fields(came, gone)
-        entry = entry_of(request, response, now, kept, vary)
-        # What only the connection's fields are missing from says the same of storing.
-        return entry if self._stores(entry, came if gone is HOP_BY_HOP else Headers(kept)) else None
+        says = directives(came)
+        gone = unkept(came, says)
+        entry = entry_of(request, response, now, kept_fields(came, gone), vary)
+        if gone is HOP_BY_HOP:
+            says = self._unignored(says)  # what only these are missing from says the same of storing
+        else:
+            came = Headers(entry.headers)
+            says = self._says(came)
+        return entry if self._stores(entry, came, says) else None
 
     def _renewed(self, stored: Entry, asked: Asked, response: Response, now: float) -> Settled:
         """Source: RFC 9111 §4.3.4."""
         entry = _freshened(stored, asked.request, response, now)
-        if entry is None or not self._stores(entry):
+        if entry is None or not self._keeps(entry):
             return Settled(serve=Serve(entry or stored), forget=(asked.key,), stat="revalidate")
         return Settled(put=entry, serve=Serve(entry), stat="revalidate")
 
@@ -218,7 +226,7 @@ class Rfc9111:
             if old and new and old != new:
                 return Settled(put=stored.replace(invalidated=True), stat="invalidate")
         entry = _freshened(stored, asked.request, response, now)
-        return Settled() if entry is None or not self._stores(entry) else Settled(put=entry, stat="revalidate")
+        return Settled() if entry is None or not self._keeps(entry) else Settled(put=entry, stat="revalidate")
 
     def _instead(self, stored: Entry, request: Request, now: float) -> Settled:
         """The stale response, if it may stand in for a server that fails. Source: RFC 5861 §4, RFC 9111 §4.2.4."""

@@ -29,6 +29,8 @@ def directives(headers: Headers) -> Directives:
     Source: RFC 9111 §4.2.1 (conflicts), §5.2 (syntax).
     """
     found: Directives = {}
+    if "cache-control" not in headers:
+        return found
     for line in headers.getall("cache-control"):
         for part in _PART.findall(line):
             name, equals, value = part.partition("=")
@@ -228,13 +230,10 @@ def kept_fields(headers: Headers, gone: frozenset[str] | None = None) -> tuple[t
     """
     if gone is None:
         gone = unkept(headers, directives(headers))
-    return tuple(
-        [
-            pair
-            for pair in headers.pairs()
-            if (name := pair[0].lower()) not in gone and not (name == "warning" and pair[1].lstrip().startswith("1"))
-        ]
-    )
+    kept = [pair for pair in headers.pairs() if pair[0].lower() not in gone]
+    if "warning" in headers:
+        kept = [pair for pair in kept if pair[0].lower() != "warning" or not pair[1].lstrip().startswith("1")]
+    return tuple(kept)
 
 
 _OF_THE_BODY = frozenset(("content-encoding", "content-length", "content-md5", "content-range", "etag"))
