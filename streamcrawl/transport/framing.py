@@ -54,6 +54,8 @@ class FramedConnection(ResponseHandler):
         self._noticed = noticed
         self._poll: Any = None
         self._counted = False
+        self.answered = False
+        """It has brought an answer before."""
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be sent."""

@@ -39,17 +39,16 @@ from streamcrawl.response import Response
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
 from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.light import LightRequest, LightResponse
-from streamcrawl.transport.outgoing import encoded, fields_of, split_credentials
+from streamcrawl.transport.outgoing import Fields, as_text, encoded, fields_of, in_ascii, split_credentials
 from streamcrawl.transport.pool import PooledResponse, Unanswered, make_session
-from streamcrawl.transport.proxied import Over, ProxiedSessions, proxy_of, refused, through, unused
+from streamcrawl.transport.proxied import FIELD, Over, ProxiedSessions, proxy_of, refused, through, unused
 from streamcrawl.transport.reach import ANY, Reaching
 from streamcrawl.urls import host_of, hostname_of, without_fragment
 
 if TYPE_CHECKING:
     from streamcrawl.transport.wire import Wire
 
-ACCEPT_ENCODING = (b"Accept-Encoding", b"gzip, deflate, br, zstd")
-FIELD = "proxy-authorization"
+ACCEPT_ENCODING = ("Accept-Encoding", "gzip, deflate, br, zstd")
 LARGE_BODY = 1024 * 1024
 """Bytes of request body from which on aiohttp wants a file."""
 
@@ -63,7 +62,7 @@ class HttpTransport:
         self._wire = wire
         self._run = run
         self._transport = open_transport(wire, lambda counter: count(run, counter, 1))
-        self._user_agent = (b"User-Agent", wire.user_agent.encode("ascii"))
+        self._user_agent = ("User-Agent", in_ascii(wire.user_agent))
         self._reaching = Reaching(run)
         self._streams: set[StreamedBody] = set()
 
@@ -106,14 +105,12 @@ class HttpTransport:
                 url, credentials = split_credentials(url)
             self._complete(fields, names, request, credentials)
             if "host" not in names:
-                fields.insert(0, (b"Host", host_of(url).partition("://")[2].encode("ascii")))
+                fields.insert(0, ("Host", in_ascii(host_of(url).partition("://")[2])))
         except ValueError as error:
             raise FetchError(f"{shown(request.url)}: the request cannot be sent: {one_line(error)}") from error
         return LightRequest(request.method, url, fields, request.body, self._reaching.of(request), proxy)
 
-    def _complete(
-        self, fields: list[tuple[bytes, bytes]], names: set[str], request: Request, credentials: bytes | None
-    ) -> None:
+    def _complete(self, fields: Fields, names: set[str], request: Request, credentials: bytes | None) -> None:
         """Add the fields that every request has, where it has none of its own."""
         if "user-agent" not in names and self._wire.user_agent:
             fields.append(self._user_agent)
@@ -121,11 +118,11 @@ class HttpTransport:
             fields.append(ACCEPT_ENCODING)
         if "referer" not in names and request.referrer is not None:
             # RFC 9110 §10.1.3: neither fragment nor credentials.
-            fields.append((b"Referer", encoded(split_credentials(without_fragment(request.referrer))[0])))
+            fields.append(("Referer", split_credentials(without_fragment(request.referrer))[0]))
         if "authorization" not in names and credentials is not None:
-            fields.append((b"Authorization", b"Basic " + b64encode(credentials)))
+            fields.append(("Authorization", "Basic " + b64encode(credentials).decode("ascii")))
         if request.body or request.method in ("POST", "PUT", "PATCH"):  # RFC 9110 §8.6
-            fields.append((b"Content-Length", b"%d" % len(request.body)))
+            fields.append(("Content-Length", str(len(request.body))))
 
     async def _receive(
         self, request: Request, answer: httpx.Response, clock: asyncio.Timeout, latency: float
@@ -232,7 +229,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
             session = self._sessions[reach] = make_session(reach, self._noticed)
         content, url, proxy = request.read(), str(request.url), request.extensions.get("proxy")
         options: dict[str, Any] = {
-            "headers": outgoing_fields(request.raw if isinstance(request, LightRequest) else request.headers.raw),
+            "headers": outgoing_fields(
+                request.fields if isinstance(request, LightRequest) else as_text(request.headers.raw)
+            ),
             "data": (io.BytesIO(content) if len(content) >= LARGE_BODY else content) if content else None,
             "allow_redirects": False,
             "ssl": self._context() if url.startswith("https:") else True,
@@ -276,20 +275,21 @@ class PooledStream(httpx.AsyncByteStream):
         await self._over()
 
 
-def outgoing_fields(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+def outgoing_fields(fields: Fields) -> CIMultiDict[str]:
     """Header fields as aiohttp takes them. It writes UTF-8 and would replace a name repeated in another case."""
-    fields: CIMultiDict[str] = CIMultiDict()
-    spelled: dict[bytes, str] = {}
-    for name, value in raw:
-        key = name.lower()
-        spelling = spelled.get(key)
-        if spelling is None:
-            spelling = spelled[key] = name.decode("ascii")
-        try:
-            fields.add(spelling, value.decode("utf-8"))
-        except UnicodeDecodeError:
-            fields.add(spelling, value.decode("latin-1"))
-    return fields
+    made: CIMultiDict[str] = CIMultiDict()
+    spelled: dict[str, str] = {}
+    for name, value in fields:
+        made.add(spelled.setdefault(name.lower(), name), value if value.isascii() else _written(value))
+    return made
+
+
+def _written(value: str) -> str:
+    raw = encoded(value)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def server_of(answer: httpx.Response) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from streamcrawl.proxy_urls import ProxyAddress
+from streamcrawl.transport.outgoing import Fields, as_bytes
 
 RawFields = Sequence[tuple[bytes, bytes]]
 
@@ -30,27 +31,27 @@ class UnparsedURL(httpx.URL):
 
 
 class LightRequest(httpx.Request):
-    """A request to be sent as it is: `raw` are its header fields."""
+    """A request to be sent as it is: `fields` are its header fields."""
 
     def __init__(
         self,
         method: str,
         url: str,
-        raw: list[tuple[bytes, bytes]],
+        fields: Fields,
         body: bytes,
         reach: tuple[str, ...],
         proxy: ProxyAddress | None,
     ) -> None:
         self.method = method
         self.url = UnparsedURL(url)
-        self.raw = raw
+        self.fields = fields
         self._content = body
         self.stream = httpx.ByteStream(body)
         self.extensions = {"reach": reach, "proxy": proxy}
 
     @cached_property
     def headers(self) -> httpx.Headers:  # type: ignore[override]  # made for transports that look at it
-        return httpx.Headers(self.raw)
+        return httpx.Headers(as_bytes(self.fields))
 
 
 class LightResponse(httpx.Response):

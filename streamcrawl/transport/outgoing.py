@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from streamcrawl.headers import Headers
@@ -10,16 +12,40 @@ FRAMING = frozenset({"content-length", "transfer-encoding"})
 """The transport frames the body itself."""
 
 
-def fields_of(headers: Headers) -> tuple[list[tuple[bytes, bytes]], set[str]]:
-    """Header fields as httpx takes them, and their names in lower case."""
-    fields: list[tuple[bytes, bytes]] = []
+Fields: TypeAlias = list[tuple[str, str]]
+"""(Name, value), repeated fields apart, in order."""
+
+
+def fields_of(headers: Headers) -> tuple[Fields, set[str]]:
+    """Header fields that are the request's own, and their names in lower case.
+
+    Raises: ValueError for a name that is not ASCII.
+    """
+    fields: Fields = []
     names: set[str] = set()
-    for name, value in headers.pairs():
-        key = name.lower()
+    for pair in headers.pairs():
+        key = in_ascii(pair[0]).lower()
         if key not in FRAMING:
             names.add(key)
-            fields.append((name.encode("ascii"), encoded(value)))
+            fields.append(pair)
     return fields, names
+
+
+def in_ascii(text: str) -> str:
+    """The text, if it is ASCII. Raises: ValueError."""
+    if not text.isascii():
+        text.encode("ascii")
+    return text
+
+
+def as_text(raw: Sequence[tuple[bytes, bytes]]) -> Fields:
+    """Header fields in bytes as text. Raises: ValueError for a name that is not ASCII."""
+    return [(name.decode("ascii"), value.decode("latin-1")) for name, value in raw]
+
+
+def as_bytes(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Header fields as they are on the wire. Raises: ValueError for a name that is not ASCII."""
+    return [(name.encode("ascii"), encoded(value)) for name, value in fields]
 
 
 def encoded(value: str) -> bytes:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import TransferEncodingError
+from multidict import CIMultiDict
 
 from streamcrawl.transport.addresses import Permits, permits
 from streamcrawl.transport.connections import Connector
-from streamcrawl.transport.framing import Noticed, framed, unnoticed
+from streamcrawl.transport.framing import FramedConnection, Noticed, framed, unnoticed
 from streamcrawl.transport.reach import Reach, refused
 from streamcrawl.transport.resolver import CheckedResolver, Names
 
@@ -37,16 +37,27 @@ AddressInfo: TypeAlias = "tuple[int | socket.AddressFamily, int | socket.SocketK
 """What `socket.getaddrinfo` gives."""
 
 
-_answered: WeakSet[asyncio.Protocol] = WeakSet()
-"""Connections that have brought an answer before."""
-
-
 class Unanswered(aiohttp.ClientError):
     """A new connection was closed before the answer.
 
     aiohttp sends a request again, at once and past every delay, when its connection is closed. That is right where the
     server gave up an idle connection, and hammering where it gave up the request: so it gets to see another error then.
     """
+
+
+class PooledRequest(aiohttp.ClientRequest):
+    """A request that goes out with the header fields that it was made with: none of aiohttp's own."""
+
+    _skip_auto_headers = CIMultiDict[None]((name, None) for name in AUTOMATIC)
+
+    def update_headers(self, headers: Any) -> None:
+        if headers and "Host" in headers:
+            self.headers = CIMultiDict[str](headers)  # at once, not one by one
+        else:
+            super().update_headers(headers)
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """There are none."""
 
 
 class PooledResponse(aiohttp.ClientResponse):
@@ -62,11 +73,11 @@ class PooledResponse(aiohttp.ClientResponse):
         try:
             started = await super().start(connection)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if protocol in _answered:
+            if isinstance(protocol, FramedConnection) and protocol.answered:
                 raise
             raise Unanswered(str(error)) from error
-        if protocol is not None:
-            _answered.add(protocol)
+        if isinstance(protocol, FramedConnection):
+            protocol.answered = True
         if protocol is not None and not self.content.is_eof():
             watch(self.content, protocol.closed)
         return started
@@ -147,7 +158,7 @@ def session_on(connector: aiohttp.TCPConnector, noticed: Noticed = unnoticed) ->
         trust_env=False,
         # To the end of the TLS handshake; what follows has the exchange's own timeout.
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=CONNECT_SECONDS),
-        skip_auto_headers=AUTOMATIC,
+        request_class=PooledRequest,
         response_class=PooledResponse,
         read_bufsize=READ_SIZE,
         max_line_size=HEADER_SIZE,

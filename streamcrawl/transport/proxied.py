@@ -21,9 +21,10 @@ from streamcrawl.errors import ProxyError, UnsupportedScheme
 from streamcrawl.proxy_urls import ProxyAddress, proxy_address
 from streamcrawl.transport.body import one_line, shown
 from streamcrawl.transport.framing import Noticed, unnoticed
+from streamcrawl.transport.outgoing import Fields, encoded
 from streamcrawl.transport.pool import IDLE_SECONDS, session_on
 
-FIELD = b"proxy-authorization"
+FIELD = "proxy-authorization"
 OPEN = 64
 """Proxies that have connections of their own, SOCKS and HTTP/2, at once; what is in use is not counted."""
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Over = Callable[[], Awaitable[None]]
 
 
-def proxy_of(url: str | None, fields: list[tuple[bytes, bytes]]) -> ProxyAddress | None:
+def proxy_of(url: str | None, fields: Fields) -> ProxyAddress | None:
     """The proxy of a request. A `Proxy-Authorization` among its fields is taken out: a server must never see it.
 
     It goes to the proxy if the proxy's URL has no credentials. Raises: ValueError for a URL that is none.
@@ -42,7 +43,7 @@ def proxy_of(url: str | None, fields: list[tuple[bytes, bytes]]) -> ProxyAddress
     own = ""
     for pair in [pair for pair in fields if pair[0].lower() == FIELD]:
         fields.remove(pair)
-        own = pair[1].decode("latin-1")
+        own = encoded(pair[1]).decode("latin-1")
     if not url:
         return None
     address = proxy_address(url)
