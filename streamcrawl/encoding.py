@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from functools import lru_cache
 
 from w3lib.encoding import (
     html_body_declared_encoding,
@@ -26,7 +27,26 @@ def declares_utf8(body: bytes, content_type: str | None) -> bool:
     """Whether `decode` takes it for UTF-8 because it is declared to be that, and without a byte-order mark."""
     if read_bom(body)[0] is not None:
         return False
-    return (http_content_type_encoding(content_type) or html_body_declared_encoding(body)) == "utf-8"
+    return (_in_header(content_type or "") or _in_page(body)) == "utf-8"
+
+
+SHORT = 1024
+"""Bytes of what is remembered: the beginning of a page, or a field."""
+
+
+def _in_header(content_type: str) -> str | None:
+    return _of_header(content_type) if len(content_type) <= SHORT else http_content_type_encoding(content_type)
+
+
+def _in_page(body: bytes) -> str | None:
+    """What the page itself declares. Pages of a site begin alike, up to the tag that says it: that is looked up."""
+    declared = 0 if body.startswith(b"<?xml") else body.find(b"charset", 0, SHORT)
+    end = body.find(b">", declared, SHORT) + 1 if declared >= 0 else 0
+    return (_of_beginning(body[:end]) if end else None) or html_body_declared_encoding(body)
+
+
+_of_header = lru_cache(maxsize=256)(http_content_type_encoding)
+_of_beginning = lru_cache(maxsize=256)(html_body_declared_encoding)
 
 
 def is_utf8(body: bytes) -> bool:

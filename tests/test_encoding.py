@@ -7,8 +7,9 @@ import codecs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from w3lib.encoding import html_body_declared_encoding, http_content_type_encoding
 
-from streamcrawl.encoding import decode
+from streamcrawl.encoding import declares_utf8, decode
 
 CYRILLIC = "Привет, мир! Съешь же ещё этих мягких французских булок да выпей чаю."
 JAPANESE = "これは日本語の文章です。文字コードを判定するために少し長めに書いてあります。"
@@ -130,3 +131,29 @@ def test_a_page_that_can_be_read_as_ascii_is_not_utf_16_whatever_it_says() -> No
     assert decode(body, "text/html") == ("utf-8", body.decode())
     assert decode("\ufeffПривет".encode("utf-16-le"), "text/html")[1] == "Привет"
     assert decode("Привет".encode("utf-16-le"), "text/html; charset=utf-16-le")[1] == "Привет"
+
+
+PIECES = (
+    b'<?xml version="1.0" encoding="UTF-8"?>',
+    b'<?xml version="1.0"?>',
+    b"<!DOCTYPE html><html><head>",
+    b"<!-- <meta charset=latin-1> -->",
+    b'<meta charset="utf-8">',
+    b"<meta charset=latin-1>",
+    b'<meta http-equiv="Content-Type" content="text/html; charset=UTF-8" />',
+    b'<meta name="a" content="charset=koi8-r > b">',
+    b'<meta content="> charset=utf-8 >" http-equiv=content-type>',
+    b"<meta charset=",
+    b"charset",
+    b"<title>x</title><body>",
+    b"<p>" + b"x" * 1000,
+    b">",
+)
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join), st.sampled_from([None, "text/html", "a; charset=utf8"])
+)
+def test_what_a_page_declares_is_looked_up_once_and_stays_what_it_is(body: bytes, content_type: str | None) -> None:
+    told = http_content_type_encoding(content_type) or html_body_declared_encoding(body)
+    assert declares_utf8(body, content_type) == (told == "utf-8")
