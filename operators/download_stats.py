@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamcrawl.core import Failed, Outcome, Request, Run
 from streamcrawl.headers import NO_HEADERS
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 
 
@@ -27,36 +28,33 @@ def _make(run: Run) -> Hooks:
     sized, size = NO_HEADERS, 0
     """The last Headers seen, and their length: many requests share one object."""
 
-    def count(key: str, by: int = 1) -> None:
-        stats[key] = stats.get(key, 0) + by
-
-    def count_kind(kind: str, value: object) -> None:
-        key = keys.get(value)
-        if key is None:
-            key = keys[value] = f"downloader/{kind}/{value}"
-        stats[key] = stats.get(key, 0) + 1
+    def key_of(kind: str, value: object) -> str:
+        key = keys[value] = f"downloader/{kind}/{value}"
+        return key
 
     def down(request: Request) -> Request:
         nonlocal sized, size
         if request.headers is not sized:
             sized = request.headers
             size = sum(len(name) + len(value) + 4 for name, value in sized.pairs())
-        count("downloader/request_count")
-        count_kind("request_method_count", request.method)
+        method = request.method
+        count(stats, "downloader/request_count")
+        count(stats, keys.get(method) or key_of("request_method_count", method))
         # "GET /path HTTP/1.1", an empty line: some 14 bytes besides the URL.
-        count("downloader/request_bytes", len(request.method) + len(request.url) + 14 + size + len(request.body))
+        count(stats, "downloader/request_bytes", len(method) + len(request.url) + 14 + size + len(request.body))
         return request
 
     def up(outcome: Outcome) -> Outcome:
         if outcome.request.answer is not None:
             return outcome
         if isinstance(outcome, Response):
-            count("downloader/response_count")
-            count_kind("response_status_count", outcome.status)
-            count("downloader/response_bytes", outcome.wire_size or (0 if outcome.stream else len(outcome.body)))
+            count(stats, "downloader/response_count")
+            count(stats, keys.get(outcome.status) or key_of("response_status_count", outcome.status))
+            count(stats, "downloader/response_bytes", outcome.wire_size or (0 if outcome.stream else len(outcome.body)))
         elif isinstance(outcome, Failed):
-            count("downloader/exception_count")
-            count_kind("exception_type_count", type(outcome.error).__name__)
+            kind = type(outcome.error).__name__
+            count(stats, "downloader/exception_count")
+            count(stats, keys.get(kind) or key_of("exception_type_count", kind))
         return outcome
 
     return Hooks(down, up)

@@ -62,7 +62,8 @@ class Headers:
         return self._lookup()[name.lower()]
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        return self._lookup().get(name.lower(), default)
+        index = self._index  # some twenty times a page
+        return (self._lookup() if index is None else index).get(name.lower(), default)
 
     def getall(self, name: str) -> list[str]:
         """Every value of a repeated field, in order; empty if the field is absent."""
@@ -110,7 +111,8 @@ class Headers:
             raise AttributeError(f"'Headers' object has no attribute {name!r}{known}", name=name, obj=self)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._lookup()
+        index = self._index  # likewise
+        return isinstance(name, str) and name.lower() in (self._lookup() if index is None else index)
 
     def __iter__(self) -> Iterator[str]:
         """Field names in lower case, each once, in order of first appearance."""

@@ -119,7 +119,7 @@ class Exchange:
         """Have a whole page stored without waiting for it, if the store can do that: no page waits for its copy."""
         if self._put_soon is None or not isinstance(outcome, Response) or outcome.stream is not None:
             return False
-        return self._put_soon(key, fill.replace(body=outcome.body), self._unwritten)
+        return self._put_soon(key, fill if fill.body else fill.replace(body=outcome.body), self._unwritten)
 
     def _kept(self, fill: Entry | None, outcome: Outcome) -> Entry | None:
         if fill is None or fill.status in self._limits.ignore_statuses or not isinstance(outcome, Response):

@@ -95,7 +95,7 @@ def draft(entry: Entry, stored: float) -> Draft:
     Args:
         stored: When it is put; seconds since the epoch.
     """
-    inner = encode_entry(entry.replace(body=b""))
+    inner = encode_entry(msgspec.structs.replace(entry, body=b""))
     return Draft(variant_of(entry.vary), stored, inner, entry.body, _has_coding(entry))
 
 

@@ -74,7 +74,7 @@ class Settled(msgspec.Struct, frozen=True):
 
     Args:
         put: An entry to store.
-        fill: An entry to store once the outcome's body is known.
+        fill: An entry to store once the outcome's body is known; it may have that already.
         serve: What is given out instead of the outcome.
         forget: Keys of pages that the cache can no longer answer for.
         stat: What to count, such as "revalidate".
@@ -145,12 +145,13 @@ class Replay:
 def entry_of(
     request: Request, response: Response, now: float, headers: Sequence[tuple[str, str]], vary: Vary = ()
 ) -> Entry:
-    """An entry for a response that has just come, still without its body."""
+    """An entry for a response that has just come; without its body if that is still to be read."""
     return Entry(
         url=response.url,
         method=request.method,
         status=response.status,
         headers=tuple(headers),
+        body=b"" if response.stream is not None else response.body,
         vary=vary,
         request_time=now - response.latency,
         response_time=now,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streamcrawl.backoff import TRANSIENT_ERRORS
@@ -87,6 +87,7 @@ class Rfc9111:
     stale_if_error: float = 0.0
     always_store: bool = False
     ignore_directives: Collection[str] = ()
+    _guess: Heuristic = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.heuristic <= 1:
@@ -98,6 +99,7 @@ class Rfc9111:
         if isinstance(self.ignore_directives, str):
             raise ValueError(f"Rfc9111(ignore_directives={self.ignore_directives!r}): several names, not one")
         object.__setattr__(self, "ignore_directives", frozenset(name.lower() for name in self.ignore_directives))
+        object.__setattr__(self, "_guess", Heuristic(self.heuristic, self.heuristic_max))
 
     def key(self, request: Request) -> bytes | None:
         if request.method in ("GET", "HEAD"):
@@ -162,10 +164,6 @@ class Rfc9111:
         headers = Headers(entry.headers)
         says = self._says(headers)
         return _State(headers, says, current_age(entry, headers, now), lifetime(entry, headers, says, self._guess))
-
-    @property
-    def _guess(self) -> Heuristic:
-        return Heuristic(self.heuristic, self.heuristic_max)
 
     def _says(self, headers: Headers) -> Directives:
         return self._unignored(directives(headers))

@@ -15,6 +15,7 @@ from streamcrawl.caching.entry import CorruptEntry, Entry
 from streamcrawl.caching.packing import Draft, Packed, draft, unpack
 from streamcrawl.core import Run
 from streamcrawl.errors import StreamcrawlError
+from streamcrawl.streams.counting import count
 
 Name = TypeVar("Name", str, bytes)
 
@@ -103,7 +104,7 @@ class Found:
 
 def counted(run: Run, name: str, more: int = 1) -> None:
     """Add to one of the run's counters. On the loop only."""
-    run.stats[name] = run.stats.get(name, 0) + more
+    count(run.stats, name, more)
 
 
 class Oldest(Generic[Name]):

@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable
-from reactivex.subject import Subject
 
 from streamcrawl.core import Done, Dropped, Extent, Failed, Outcome, Request, Run, ScrapeInput, Scraper
 from streamcrawl.errors import FlowError, LawBroken
@@ -20,6 +19,7 @@ from streamcrawl.response import Response
 from streamcrawl.streams.declared import Operator, carries_leases
 from streamcrawl.streams.edges import Items, OneToOne
 from streamcrawl.streams.guard import Edge, beside, guard
+from streamcrawl.streams.inlet import Inlet
 from streamcrawl.streams.local import running
 from streamcrawl.streams.naming import name_of
 
@@ -90,10 +90,11 @@ class Ends(Protocol):
 class Wires:
     """The subscribed pipe: where to put in requests, outcomes and items."""
 
-    requests: Subject[Request]
-    stage: Subject[Request]
-    inputs: Subject[ScrapeInput]
-    items: Subject[Any]
+    requests: Inlet[Request]
+    """`stage` itself, if no operator stands before it."""
+    stage: Inlet[Request]
+    inputs: Inlet[ScrapeInput]
+    items: Inlet[Any]
     subscription: CompositeDisposable
 
 
@@ -130,7 +131,8 @@ def subscribe(pipe: Pipe, run: Run, ends: Ends, end: Callable[[Observable[Any]],
     """
     if pipe.download is None:
         raise FlowError("the pipe has no download(): put ops.download() before ops.scrape(...)")
-    wires = Wires(Subject(), Subject(), Subject(), Subject(), CompositeDisposable())
+    stage: Inlet[Request] = Inlet()
+    wires = Wires(Inlet() if pipe.requests else stage, stage, Inlet(), Inlet(), CompositeDisposable())
     items = _through(pipe.items, wires.items, Items(run), run, len(pipe.requests) + len(pipe.outcomes) + 2)
     if end is not None:
         items = end(items)
@@ -141,10 +143,11 @@ def subscribe(pipe: Pipe, run: Run, ends: Ends, end: Callable[[Observable[Any]],
     add, scheduler = wires.subscription.add, run.scheduler
     add(items.subscribe(ends.item, ends.broken, ends.drained, scheduler=scheduler))
     inputs = _only((Response, Failed, Dropped), inputs, run, pipe.outcomes)
-    requests = _only((Request,), requests, run, pipe.requests)
     add(scraper(inputs).subscribe(ends.output, ends.fail, scheduler=scheduler))
-    add(pipe.download.stage()(wires.stage).subscribe(ends.outcome, ends.fail, scheduler=scheduler))
-    add(requests.subscribe(wires.stage.on_next, ends.fail, scheduler=scheduler))
+    add(pipe.download.stage()(stage).subscribe(ends.outcome, ends.fail, scheduler=scheduler))
+    if pipe.requests:
+        requests = _only((Request,), requests, run, pipe.requests)
+        add(requests.subscribe(stage.on_next, ends.fail, scheduler=scheduler))
     return wires
 
 

@@ -16,12 +16,12 @@ OTHER = "(other)"
 _set: Callable[[dict[str, Any], str, Any], None] = dict[str, Any].__setitem__
 
 
-def count(counts: dict[str, Any], name: str) -> None:
-    """`counts[name] += 1`. This runs for every link of every page."""
+def count(counts: dict[str, Any], name: str, more: int = 1) -> None:
+    """`counts[name] += more`, an absent one being 0. This runs for every link of every page."""
     if name in counts:
-        _set(counts, name, counts[name] + 1)
+        _set(counts, name, counts[name] + more)
     else:
-        counts[name] = 1
+        counts[name] = more
 
 
 class Counters(dict[str, Any]):

@@ -36,6 +36,7 @@ from streamcrawl.errors import (
 from streamcrawl.headers import Headers
 from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
 from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.light import LightRequest, LightResponse
@@ -61,7 +62,7 @@ class HttpTransport:
     def __init__(self, wire: Wire, run: Run) -> None:
         self._wire = wire
         self._run = run
-        self._transport = open_transport(wire, lambda counter: count(run, counter, 1))
+        self._transport = open_transport(wire, lambda counter: count(run.stats, counter))
         self._user_agent = ("User-Agent", in_ascii(wire.user_agent))
         self._reaching = Reaching(run)
         self._streams: set[StreamedBody] = set()
@@ -71,7 +72,7 @@ class HttpTransport:
         outgoing = self._outgoing(request)
         clock = asyncio.timeout(seconds)
         started = run.monotonic()
-        count(run, "wire/requests", 1)
+        count(run.stats, "wire/requests")
         try:
             async with clock:
                 answer = await self._transport.handle_async_request(outgoing)
@@ -167,14 +168,14 @@ class HttpTransport:
                 raise
             raise known from error
         finally:
-            count(self._run, "wire/bytes", taking.wire_size)
+            count(self._run.stats, "wire/bytes", taking.wire_size)
 
     def _streamed(
         self, request: Request, answer: httpx.Response, chunks: AsyncIterator[bytes], taking: Intake
     ) -> StreamedBody:
         def done(body: StreamedBody) -> None:
             self._streams.discard(body)
-            count(self._run, "wire/bytes", body.wire_size)
+            count(self._run.stats, "wire/bytes", body.wire_size)
 
         at = through(request)
         body = StreamedBody(
@@ -299,11 +300,6 @@ def server_of(answer: httpx.Response) -> str:
     network = answer.extensions.get("network_stream")
     address: Any = network.get_extra_info("server_addr") if network is not None else None
     return str(address[0]) if isinstance(address, tuple) else ""  # pyright: ignore[reportUnknownArgumentType] - httpcore's
-
-
-def count(run: Run, name: str, more: int) -> None:
-    """Add to a counter of the run."""
-    run.stats[name] = run.stats.get(name, 0) + more
 
 
 def translate(error: Exception, url: str, body: Intake | None = None, *, at: str = "") -> FetchError | None:
