@@ -9,6 +9,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
@@ -112,15 +113,16 @@ def pack(entry: Entry, stored: float, compress: Compression) -> Packed:
     return pack_all([draft(entry, stored)], compress)[0]
 
 
-def pack_all(drafts: Sequence[Draft], compress: Compression) -> list[Packed]:
+def pack_all(drafts: Sequence[Draft], compress: Compression, threads: int = 1) -> list[Packed]:
     """Entries as they are to be written. Takes a while: call it in a thread.
 
     Args:
         compress: What bodies are compressed with, unless they come with a Content-Encoding or do not shrink.
+        threads: How many may compress at once ("zstd").
     """
     bodies = [(_PLAIN, each.body) for each in drafts]
     if compress is not None:
-        codec, squeeze = (_ZSTD, _zstd) if compress == "zstd" else (_GZIP, _gzip)
+        codec, squeeze = (_ZSTD, partial(_zstd, threads=threads)) if compress == "zstd" else (_GZIP, _gzip)
         worth = [at for at, each in enumerate(drafts) if not each.coded and _may_shrink(each.body, squeeze)]
         for at, small in zip(worth, squeeze([drafts[at].body for at in worth]), strict=True):
             if _pays(len(drafts[at].body), small):
@@ -198,7 +200,7 @@ def _has_coding(entry: Entry) -> bool:
     return False
 
 
-def _zstd(bodies: list[Bytes]) -> list[bytes]:
+def _zstd(bodies: list[Bytes], *, threads: int) -> list[bytes]:
     if not bodies:
         return []
     compressor = getattr(_own, "zstd", None)
@@ -208,7 +210,8 @@ def _zstd(bodies: list[Bytes]) -> list[bytes]:
     if len(bodies) == 1 or not hasattr(compressor, "multi_compress_to_buffer"):  # without C, as in PyPy, it is missing
         return [compressor.compress(body) for body in bodies]
     # At once: after each call the thread would wait for the interpreter, and the loop then for the thread.
-    together = compressor.multi_compress_to_buffer(cast("list[bytes | bytearray | memoryview]", bodies))
+    several = cast("list[bytes | bytearray | memoryview]", bodies)
+    together = compressor.multi_compress_to_buffer(several, threads=threads if len(bodies) > threads else 0)
     return [together[at].tobytes() for at in range(len(bodies))]
 
 

@@ -63,6 +63,12 @@ _GET = f"""
 SELECT entries.id, variant, stored, used, head, iif(length(body) < {LARGE}, body, length(body))
 FROM entries LEFT JOIN bodies USING(id) WHERE key = ? ORDER BY entries.id DESC"""  # noqa: S608 - a number of ours
 
+_PAGES = "(SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)"
+_BEFORE = f"""
+SELECT id, key, variant FROM entries WHERE key IN ({{}})
+UNION ALL SELECT coalesce(max(id), 0), NULL, {_PAGES} FROM entries"""  # noqa: S608 - names and question marks
+"""What there is under some keys; and, last, the highest id and how many pages hold something."""
+
 
 def short(key: bytes) -> int:
     """A key in 64 bits: of two that share them, one may be looked for in vain."""
@@ -85,6 +91,8 @@ class SqliteFile:
         """The keys of the file; None if they are too many, or others write to it too."""
         self.counts: dict[str, int] = {}
         """For the run's stats; whoever takes them puts an empty dict there."""
+        self.threads = 1
+        """How many compress at once."""
         with told(path):
             self._db = _connected(path)
         try:
@@ -117,7 +125,7 @@ class SqliteFile:
     def _pack(self, calls: list[Call]) -> None:
         puts = [(call, call.draft) for call in calls if call.draft is not None]
         try:
-            packed = pack_all([draft for _, draft in puts], self._compress)
+            packed = pack_all([draft for _, draft in puts], self._compress, self.threads)
         except Exception:  # each for itself: one that cannot be packed is no reason to lose the others
             for call, draft in puts:
                 self._pack_alone(call, draft)
@@ -258,33 +266,31 @@ class SqliteFile:
 
     def _put_all(self, group: Group) -> bool:
         """Put entries of different keys with few statements. False: not possible."""
-        if group.largest >= LARGE or not self._has_room(group.size):
+        if group.largest >= LARGE:
             return False
         calls = group.calls
         marks = ",".join("?" * len(calls))
-        rows = self._db.execute(
-            f"SELECT id, key, variant FROM entries WHERE key IN ({marks}) ORDER BY id DESC",  # noqa: S608 - question marks
-            group.keys,
-        ).fetchall()
+        *rows, (last, _, pages) = self._db.execute(_BEFORE.format(marks), group.keys).fetchall()
+        if not self._has_room(group.size, pages):
+            return False
         if rows:
             variants = {call.key: cast(Packed, call.packed).variant for call in calls}
             others = Counter(key for _, key, variant in rows if variant != variants[key])
             if any(number >= VARIANTS for number in others.values()):
                 return False
             self._remove([id for id, key, variant in rows if variant == variants[key]])
-        (last,) = self._db.execute("SELECT max(id) FROM entries").fetchone()
-        ids = range((last or 0) + 1, (last or 0) + 1 + len(calls))
+        ids = range(last + 1, last + 1 + len(calls))
         group.heads[::COLUMNS] = ids
         group.bodies[::3] = ids
         self._db.execute(f"INSERT INTO entries VALUES {','.join(['(?,?,?,?,?,?)'] * len(calls))}", group.heads)  # noqa: S608
         self._db.execute(f"INSERT INTO bodies VALUES {','.join(['(?,?,?)'] * len(calls))}", group.bodies)  # noqa: S608
         return True
 
-    def _has_room(self, size: int) -> bool:
-        """Whether so many bytes fit in without anything going for them."""
+    def _has_room(self, size: int, pages: int) -> bool:
+        """Whether so many bytes fit into a file of so many pages without anything going for them."""
         if self._max_size is None:
             return True
-        return self._pages() + size * 21 // 20 // self._page + 4 * MANY <= self._max_size // self._page
+        return pages + size * 21 // 20 // self._page + 4 * MANY <= self._max_size // self._page
 
     def _made_room(self, size: int) -> bool:
         """Whether so many bytes may come in; what was unused the longest has gone for them."""
@@ -310,9 +316,8 @@ class SqliteFile:
 
     def _pages(self) -> int:
         """Pages of the file that hold something."""
-        (all_,) = self._db.execute("PRAGMA page_count").fetchone()
-        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        return int(all_ - free)
+        (pages,) = self._db.execute(f"SELECT {_PAGES}").fetchone()
+        return int(pages)
 
     def _evict(self, excess: int) -> int:
         """Remove what was unused the longest, some `excess` bytes; gives how many entries."""

@@ -99,6 +99,7 @@ class OpenSqliteStore:
         await self._batches.ask(Call("delete", key, self._run.now(), None))
 
     async def close(self) -> None:
+        self._file.threads = os.cpu_count() or 1  # nobody else has anything to do now
         await self._batches.close(self._file.close)
 
     def _count(self) -> None:

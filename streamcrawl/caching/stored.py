@@ -28,16 +28,16 @@ TOUCH = 60.0
 NAMES = 100_000
 """Records to be removed that are in memory at once, at most."""
 
-MANY = 512
+MANY = 1024
 """Calls that are worked off together, at most. So many that nobody waits for are worth a batch at once: each makes the
 loop and the thread take turns, which costs more than what the thread does."""
-BATCH = 8 * 1024 * 1024
+BATCH = 16 * 1024 * 1024
 """Bytes of entries that are worked off together, unless one alone has more; likewise."""
 IN_HAND = 2 * BATCH
 """Bytes of entries that nobody waits for, those that are being worked off included, unless one alone has more."""
 BESIDE = 1024
 """Bytes that an entry takes beside what it says: many of them have no body."""
-GATHER = 0.5
+GATHER = 1.0
 """Seconds for which entries that nobody waits for are gathered."""
 
 

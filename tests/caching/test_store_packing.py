@@ -124,9 +124,10 @@ def test_no_version_is_taken_for_the_other() -> None:
             unpack(magic + bytes(packed.head)[4:], packed.body)
 
 
-def test_without_what_only_the_c_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_several_threads_and_without_what_only_the_c_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
     several = [draft(page(number, body=b"<p>hello</p>" * 50), 5.0) for number in range(3)]
     together = pack_all(several, "zstd")
+    assert pack_all(several, "zstd", threads=2) == together
 
     class Bare:
         compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
@@ -203,7 +204,8 @@ def test_a_body_is_compressed_where_that_pays() -> None:
 def test_of_a_large_body_the_beginning_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def counting(bodies: list[bytes | memoryview]) -> list[bytes]:
+    def counting(bodies: list[bytes | memoryview], *, threads: int) -> list[bytes]:
+        assert threads == 1
         tried.extend(map(len, bodies))
         return [bytes(body) for body in bodies]
 

@@ -187,16 +187,16 @@ def test_no_more_is_taken_without_waiting_than_memory_allows(kind: str, tmp_path
     async def main() -> None:
         store: Any = made(kind, tmp_path).open(still_run())
         large = page(1, body=b"x" * 1_000_000)
-        taken = [store.put_soon(key_of(number), large, print) for number in range(20)]
-        assert taken == [True] * 16 + [False] * 4
+        taken = [store.put_soon(key_of(number), large, print) for number in range(40)]
+        assert taken == [True] * 33 + [False] * 7
         await store.put(key_of(20), large)  # after what was asked before it
         assert store.put_soon(key_of(21), large, print)
         await store.put(key_of(21), large)
         taken = [store.put_soon(key_of(22), page(1, body=b"x" * size), print) for size in (10**8, 10, 0)]
         assert taken == [True, False, False], "one larger than that goes alone"
         await store.delete(key_of(22))
-        many = [store.put_soon(key_of(number), page(1, body=b""), print) for number in range(20_000)]
-        assert 10_000 < many.index(False) == many.count(True) < 20_000, "without a body they take room too"
+        many = [store.put_soon(key_of(number), page(1, body=b""), print) for number in range(40_000)]
+        assert 20_000 < many.index(False) == many.count(True) < 40_000, "without a body they take room too"
         await store.close()
 
     asyncio.run(main())
