@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -202,14 +203,12 @@ class Response:
     def selector(self) -> Selector:
         """The parsed page (parsel)."""
         if self._selector is None:
-            from parsel import Selector
-
-            body, kind = self.body, self.kind
+            make, body, kind = _selector_class(), self.body, self.kind
             root = html_tree(body) if kind in ("html", "text") and self._declares_utf8() else None
             if root is not None:
-                self._selector = Selector(root=root, type="html")
+                self._selector = make(root=root, type="html")
             else:
-                self._selector = Selector(text=self.text, type="html" if kind == "text" else kind)
+                self._selector = make(text=self.text, type="html" if kind == "text" else kind)
             if self._selector.type == "html" and self._selector.root.getnext() is not None:
                 gather(self._selector.root)
         return self._selector
@@ -386,6 +385,13 @@ def _with_callback(callbacks: Sequence[Callback], options: RequestOptions) -> Re
     if len(callbacks) > 1 or "callback" in options:
         raise TypeError("one callback is given by position, or as callback=…; other options have names")
     return {**options, "callback": callbacks[0]}
+
+
+@lru_cache(maxsize=1)
+def _selector_class() -> type[Selector]:
+    from parsel import Selector  # slow to import, and not every crawl has pages to select from
+
+    return Selector
 
 
 def body_digest(body: bytes) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streamcrawl.encoding import is_utf8
@@ -21,15 +23,19 @@ def html_tree(body: bytes) -> Any:
         return None  # white space that characters have and bytes do not, perhaps
     if b"\0" in page or not is_utf8(page):
         return None
+    try:
+        return (getattr(_own, "parse", None) or _made())(page)
+    except SyntaxError:
+        return None  # it has no element
+
+
+def _made() -> Callable[[bytes], Any]:
     from lxml import etree, html
 
-    parser = getattr(_own, "parser", None)
-    if parser is None:
-        parser = _own.parser = html.HTMLParser(recover=True, encoding="utf-8", huge_tree=True)
-    try:
-        return etree.fromstring(page, parser)
-    except etree.XMLSyntaxError:
-        return None  # it has no element
+    parser = html.HTMLParser(recover=True, encoding="utf-8", huge_tree=True)
+    parse: Callable[[bytes], Any] = partial(etree.fromstring, parser=parser)
+    _own.parse = parse
+    return parse
 
 
 def gather(root: Any) -> None:

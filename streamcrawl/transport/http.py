@@ -101,9 +101,7 @@ class HttpTransport:
         try:
             fields, names = fields_of(request.headers)
             proxy = proxy_of(request.proxy, fields) if request.proxy or FIELD in names else None
-            credentials = None
-            if "@" in url:
-                url, credentials = split_credentials(url)
+            url, credentials = split_credentials(url)
             self._complete(fields, names, request, credentials)
             if "host" not in names:
                 fields.insert(0, ("Host", in_ascii(host_of(url).partition("://")[2])))

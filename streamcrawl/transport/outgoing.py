@@ -58,6 +58,8 @@ def encoded(value: str) -> bytes:
 
 def split_credentials(url: str) -> tuple[str, bytes | None]:
     """The URL without `user:password@`, and these, decoded. Source: RFC 3986 §3.2.1, RFC 7617 §2.1 (UTF-8)."""
+    if "@" not in url:
+        return url, None
     start = url.find("://") + 3
     end = min((at for mark in "/?#" if (at := url.find(mark, start)) >= 0), default=len(url))
     userinfo, sign, host = url[start:end].rpartition("@")
