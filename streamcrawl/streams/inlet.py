@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from reactivex import Observable, abc
@@ -16,13 +17,14 @@ class Inlet(Observable[T], abc.ObserverBase[T]):
     def __init__(self) -> None:
         super().__init__()
         self._observers: tuple[abc.ObserverBase[T], ...] = ()
-        self._completed = False
+        self._end: Callable[[abc.ObserverBase[T]], None] | None = None
+        """What whoever comes later is told."""
 
     def _subscribe_core(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        if self._completed:
-            observer.on_completed()
+        if self._end is not None:
+            self._end(observer)
             return Disposable()
         self._observers = (*self._observers, observer)
         return Disposable(lambda: self._leave(observer))
@@ -35,13 +37,14 @@ class Inlet(Observable[T], abc.ObserverBase[T]):
             observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        observers, self._observers = self._observers, ()
-        self._completed = True
-        for observer in observers:
-            observer.on_error(error)
+        self._tell(lambda observer: observer.on_error(error))
 
     def on_completed(self) -> None:
-        observers, self._observers = self._observers, ()
-        self._completed = True
-        for observer in observers:
-            observer.on_completed()
+        self._tell(lambda observer: observer.on_completed())
+
+    def _tell(self, end: Callable[[abc.ObserverBase[T]], None]) -> None:
+        if self._end is None:
+            self._end = end
+            observers, self._observers = self._observers, ()
+            for observer in observers:
+                end(observer)

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reactivex.subject import Subject
 
 from streamcrawl import Again, Drop, Dropped, Failed, Request, Response
@@ -290,3 +292,61 @@ def test_a_failure_is_made_of_an_exception_in_one_place() -> None:
     failed = failure("x", HOME, own)
     assert isinstance(failed, Failed)
     assert failed.error is own
+
+
+KINDS = ("as it is", "changed", "an end", "raised", "wrong")
+HOOKS = st.none() | st.tuples(st.sampled_from(KINDS), st.booleans())
+
+
+def behaving(number: int, down: tuple[str, bool] | None, up: tuple[str, bool] | None, told: list[str]) -> Layer:
+    """A layer of any kind, whose name is its number, and which tells what it sees."""
+
+    def hook(way: str, kind: str, wait: bool) -> Callable[[Any], Any]:
+        def work(element: Any) -> Any:
+            told.append(f"{way} {number} {type(element).__name__}")
+            request = element if isinstance(element, Request) else element.request
+            if kind == "raised":
+                raise Drop(f"{way} {number}")
+            if kind == "an end":
+                return Dropped(request, f"{way} {number}")
+            if kind == "changed":
+                changed = request.replace(priority=request.priority + 1)
+                return changed if way == "down" else Failed(changed, ConnectError(f"{way} {number}"))
+            return element if kind == "as it is" else None
+
+        async def waiting(element: Any) -> Any:
+            await asyncio.sleep(1.0)
+            return work(element)
+
+        return waiting if wait else work
+
+    hooks = Hooks(down and hook("down", *down), up and hook("up", *up))
+    return layer(str(number), lambda run: hooks)
+
+
+def apart(each: Layer) -> Layer:
+    """The layer, which does not see that another one stands below."""
+    return lambda stage: each(lambda requests: stage(requests))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(HOOKS, HOOKS), min_size=1, max_size=5), st.sets(st.integers(0, 4)), st.booleans())
+def test_layers_that_stand_together_do_what_each_does_by_itself(
+    kinds: list[tuple[tuple[str, bool] | None, tuple[str, bool] | None]], skip: set[int], answered: bool
+) -> None:
+    request = HOME.replace(skip=tuple(map(str, skip)))
+    if answered:
+        request = request.replace(answer=Dropped(HOME, "answered"))
+
+    @virtual
+    async def seen(among: Callable[[Layer], Layer]) -> list[str]:
+        told: list[str] = []
+        staged = Staged(*(among(behaving(number, *each, told)) for number, each in enumerate(kinds)))
+        staged.source.on_next(request)
+        staged.source.on_next(HOME)
+        staged.source.on_completed()
+        await asyncio.sleep(30.0)
+        outcomes = [f"{type(each).__name__} {each.request.priority} {each}" for each in staged.out]
+        return [*told, *outcomes, f"{len(staged.fetched)} fetched, {staged.completed} times completed"]
+
+    assert seen(lambda each: each) == seen(apart)
