@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pytest
 from reactivex import operators as rx
@@ -10,15 +11,23 @@ from reactivex.subject import Subject
 
 from streamcrawl.streams.inlet import Inlet
 
+Source: TypeAlias = "Inlet[int] | Subject[int]"
+MADE: list[Callable[[], Source]] = [Inlet[int], Subject[int]]
+BOTH = pytest.mark.parametrize("make", MADE, ids=["Inlet", "Subject"])
 
-@pytest.mark.parametrize("make", [Inlet, Subject])
-def test_everybody_who_is_there_hears_it(make: Any) -> None:
-    inlet: Any = make()
+
+def ten_times(number: int) -> int:
+    return number * 10
+
+
+@BOTH
+def test_everybody_who_is_there_hears_it(make: Callable[[], Source]) -> None:
+    inlet = make()
     first: list[Any] = []
     second: list[Any] = []
     gone = inlet.subscribe(first.append, first.append, lambda: first.append("over"))
     inlet.on_next(1)
-    inlet.pipe(rx.map(lambda number: number * 10)).subscribe(second.append, on_completed=lambda: second.append("over"))
+    inlet.pipe(rx.map(ten_times)).subscribe(second.append, on_completed=lambda: second.append("over"))
     inlet.on_next(2)
     gone.dispose()
     gone.dispose()
@@ -30,9 +39,9 @@ def test_everybody_who_is_there_hears_it(make: Any) -> None:
     assert (first, second, late) == ([1, 2], [20, 30, "over"], ["over"])
 
 
-@pytest.mark.parametrize("make", [Inlet, Subject])
-def test_who_comes_and_goes_while_an_element_is_on_its_way(make: Any) -> None:
-    inlet: Any = make()
+@BOTH
+def test_who_comes_and_goes_while_an_element_is_on_its_way(make: Callable[[], Source]) -> None:
+    inlet = make()
     told: list[str] = []
 
     def first(element: int) -> None:
@@ -48,9 +57,9 @@ def test_who_comes_and_goes_while_an_element_is_on_its_way(make: Any) -> None:
     assert told == ["first 1", "first 2", "new 2"]
 
 
-@pytest.mark.parametrize("make", [Inlet, Subject])
-def test_an_error_ends_it(make: Any) -> None:
-    inlet: Any = make()
+@BOTH
+def test_an_error_ends_it(make: Callable[[], Source]) -> None:
+    inlet = make()
     told: list[Any] = []
     inlet.subscribe(told.append, lambda error: told.append(str(error)), lambda: told.append("over"))
     inlet.on_error(ValueError("broken"))
