@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from streamcrawl.encoding import declares_utf8, decode
 from streamcrawl.errors import InvalidURL, StreamcrawlError
-from streamcrawl.headers import NO_HEADERS, Headers
+from streamcrawl.headers import NO_HEADERS, HeaderPairs, Headers
 from streamcrawl.hrefs import NAMESPACES, all_hrefs, chosen, css_hrefs, css_path, is_large, xpath_hrefs
 from streamcrawl.referrer import declared_policies
 from streamcrawl.trees import gather, html_tree
@@ -46,7 +46,7 @@ class Response:
     Args:
         url: Where it came from, normalized, without a fragment (`request.url` keeps it).
         status: The HTTP status; 200 for `file:` and `data:`.
-        headers: Header fields as they came.
+        headers: Header fields as they came; `Headers`, a dict or (name, value) pairs.
         body: The whole body, decoded; empty if `stream` is given.
         request: The Request that it answers.
         flags: Notes of layers, such as "cached".
@@ -82,7 +82,7 @@ class Response:
         self,
         url: str,
         status: int = 200,
-        headers: Headers = NO_HEADERS,
+        headers: HeaderPairs = NO_HEADERS,
         body: bytes = b"",
         request: Request | None = None,
         *,
@@ -100,7 +100,7 @@ class Response:
             request = Request(url)
         self.url = url
         self.status = status
-        self.headers = headers
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self._body = body
         self.request: Request = request
         self.flags = flags

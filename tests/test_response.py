@@ -43,6 +43,13 @@ def test_one_made_by_hand_has_a_request_of_its_own() -> None:
     assert repr(response) == "<Response 200 http://a.test/>"
 
 
+@pytest.mark.parametrize("given", [{"Content-Type": "text/html"}, [("Content-Type", "text/html")]])
+def test_header_fields_may_be_a_dict_or_pairs(given: Any) -> None:
+    response = Response("http://a.test/", 200, given)
+    assert (response.headers["content-type"], response.kind) == ("text/html", "html")
+    assert response.replace(headers={"content-TYPE": "text/xml"}).kind == "xml"
+
+
 def test_replace_changes_a_copy_and_keeps_the_rest() -> None:
     request = Request("http://a.test/", meta={"n": 1})
     options: dict[str, Any] = {
