@@ -32,6 +32,7 @@ LAYERS = (
         "loaders",
         "metas",
         "pipelines",
+        "processors",
         "proxies",
         "proxy_urls",
         "records",

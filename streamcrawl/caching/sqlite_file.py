@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from streamcrawl.caching.packing import Compression, Draft, Packed, pack_all
 from streamcrawl.caching.sqlite_rows import COLUMNS, Group, together
 from streamcrawl.caching.store import VARIANTS
-from streamcrawl.caching.stored import MANY, TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
+from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
 
 T = TypeVar("T")
 
@@ -271,7 +271,7 @@ class SqliteFile:
         calls = group.calls
         marks = ",".join("?" * len(calls))
         *rows, (last, _, pages) = self._db.execute(_BEFORE.format(marks), group.keys).fetchall()
-        if not self._has_room(group.size, pages):
+        if not self._has_room(group.size, len(calls), pages):
             return False
         if rows:
             variants = {call.key: cast(Packed, call.packed).variant for call in calls}
@@ -286,11 +286,11 @@ class SqliteFile:
         self._db.execute(f"INSERT INTO bodies VALUES {','.join(['(?,?,?)'] * len(calls))}", group.bodies)  # noqa: S608
         return True
 
-    def _has_room(self, size: int, pages: int) -> bool:
-        """Whether so many bytes fit into a file of so many pages without anything going for them."""
+    def _has_room(self, size: int, number: int, pages: int) -> bool:
+        """Whether so many entries of so many bytes fit into a file of so many pages, and nothing has to go for them."""
         if self._max_size is None:
             return True
-        return pages + size * 21 // 20 // self._page + 4 * MANY <= self._max_size // self._page
+        return pages + size * 21 // 20 // self._page + 4 * number <= self._max_size // self._page
 
     def _made_room(self, size: int) -> bool:
         """Whether so many bytes may come in; what was unused the longest has gone for them."""

@@ -13,6 +13,7 @@ from streamcrawl.caching.packing import Compression
 from streamcrawl.caching.sqlite_file import SqliteFile, short
 from streamcrawl.caching.stored import GIB, Batches, Call, Found, checked, counted
 from streamcrawl.core import Run
+from streamcrawl.processors import processors
 
 
 def sqlite_store(
@@ -37,6 +38,10 @@ def sqlite_store(
     """
     checked("sqlite_store", max_size, compress, max_age)
     return SqliteStore(Path(path).expanduser(), max_size, compress, max_age)
+
+
+THREADS = 8
+"""That compress at once, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class OpenSqliteStore:
         await self._batches.ask(Call("delete", key, self._run.now(), None))
 
     async def close(self) -> None:
-        self._file.threads = os.cpu_count() or 1  # nobody else has anything to do now
+        self._file.threads = min(THREADS, processors())  # nobody else has anything to do now
         await self._batches.close(self._file.close)
 
     def _count(self) -> None:

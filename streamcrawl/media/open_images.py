@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from streamcrawl.media.pictures import (
     finish,
     look,
 )
+from streamcrawl.processors import processors
 from streamcrawl.response import Response
 from streamcrawl.storage.paths import local_path
 from streamcrawl.storage.s3 import CHECKSUM
@@ -202,11 +202,6 @@ class ImagesKind:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _kind_of(path: str) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from streamcrawl.core import OUTCOMES, Dropped, Failed, Layer, Outcome, Request, Run, Stage
 from streamcrawl.errors import Drop, OperatorError, StreamcrawlError
@@ -65,7 +66,10 @@ class Layered:
         ) -> abc.DisposableBase:
             passing = _Passing(self.layers, requests, upper)
             outcomes = self.stage(Observable(passing.subscribe_below))
-            return outcomes.subscribe(passing.on_outcome, upper.on_error, passing.on_completed, scheduler=scheduler)
+            subscription = outcomes.subscribe(
+                passing.on_outcome, passing.on_error, passing.on_completed, scheduler=scheduler
+            )
+            return CompositeDisposable(Disposable(passing.end), subscription)
 
         return Observable(subscribe)
 
@@ -130,7 +134,19 @@ def _wrong(value: object, element: object) -> TypeError:
 class _Passing:
     """One subscription of layers: requests pass down through them, outcomes up."""
 
-    __slots__ = ("_above", "_below", "_ends", "_lower", "_pending", "_requests", "_run", "_upper")
+    __slots__ = (
+        "_above",
+        "_asking",
+        "_below",
+        "_ends_above",
+        "_ends_below",
+        "_lower",
+        "_over",
+        "_pending",
+        "_requests",
+        "_run",
+        "_upper",
+    )
 
     def __init__(
         self, layers: tuple[NamedLayer, ...], requests: Observable[Request], upper: abc.ObserverBase[Outcome]
@@ -148,16 +164,21 @@ class _Passing:
         self._upper = upper
         self._lower: abc.ObserverBase[Request] = upper  # type: ignore[assignment]  # until the stage below subscribes
         self._pending = 0
-        """Awaitables under way. Completion waits for them."""
-        self._ends: list[Callable[[], None]] = []
+        """Awaitables under way: the stage above completes after them."""
+        self._asking = 0
+        """Those of them that `down` gave: the stage below completes after these."""
+        self._ends_below: list[Callable[[], None]] = []
+        self._ends_above: list[Callable[[], None]] = []
+        """Completions that wait."""
+        self._over = False
+        """Nobody listens any more."""
 
     def subscribe_below(
         self, lower: abc.ObserverBase[Request], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         self._lower = lower
-        return self._requests.subscribe(
-            self.on_request, lower.on_error, lambda: self._when_idle(lower.on_completed), scheduler=scheduler
-        )
+        on_next = self.on_request if self._below[0] else lower.on_next
+        return self._requests.subscribe(on_next, lower.on_error, lambda: self._no_more(lower), scheduler=scheduler)
 
     def on_request(self, request: Request, place: int = 0) -> None:
         # This and `on_outcome` run for every page; most hooks give what they got.
@@ -204,20 +225,35 @@ class _Passing:
             self._run.spawn(closed(element.stream))
         return failure(name, element if isinstance(element, Request) else element.request, error)
 
-    def on_completed(self) -> None:
-        self._when_idle(self._upper.on_completed)
+    def _no_more(self, lower: abc.ObserverBase[Request]) -> None:
+        self._ends_below.append(lower.on_completed)
+        self._complete()
 
-    def _when_idle(self, end: Callable[[], None]) -> None:
-        if self._pending:
-            self._ends.append(end)
-        else:
-            end()
+    def on_completed(self) -> None:
+        self._ends_above.append(self._upper.on_completed)
+        self._complete()
+
+    def _complete(self) -> None:
+        """What is to be completed, as far as nothing is under way."""
+        while self._ends_below and not self._asking:
+            self._ends_below.pop(0)()
+        while self._ends_above and not self._pending:
+            self._ends_above.pop(0)()
+
+    def on_error(self, error: Exception) -> None:
+        self._over = True
+        self._upper.on_error(error)
+
+    def end(self) -> None:
+        """The subscription is disposed."""
+        self._over = True
 
     def _later(self, result: Any, element: Request | Outcome, at: int, name: str) -> None:
         if not is_awaitable(result):
             self.on_outcome(self._failed(name, element, _wrong(result, element)), at)
             return
         self._pending += 1
+        self._asking += isinstance(element, Request)
         unawaited(self._run.spawn(self._wait(result, element, at, name)), result)
 
     async def _wait(self, result: Awaitable[Any], element: Request | Outcome, at: int, name: str) -> None:
@@ -230,11 +266,11 @@ class _Passing:
         except Exception as error:
             value = self._failed(name, element, error)
         self._pending -= 1
+        self._asking -= isinstance(element, Request)
+        if self._over:
+            return
         if isinstance(value, Request):
             self.on_request(value, at + 1)
         else:
             self.on_outcome(value, at)
-        if self._pending == 0:
-            ends, self._ends = self._ends, []
-            for end in ends:
-                end()
+        self._complete()

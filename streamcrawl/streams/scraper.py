@@ -242,7 +242,7 @@ class Scraping:
                 # Most links of most pages are known: they go nowhere, and fill nothing.
                 while isinstance(output, Request) and known(output):
                     emitted += 1
-                    if not emitted & 63 or run.enough:
+                    if not emitted & 63 or run.enough or self._dropped:
                         break
                     output = next(outputs)
                 else:

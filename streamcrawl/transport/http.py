@@ -40,7 +40,7 @@ from streamcrawl.streams.counting import count
 from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
 from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.light import LightRequest, LightResponse
-from streamcrawl.transport.outgoing import Fields, as_text, encoded, fields_of, in_ascii, split_credentials
+from streamcrawl.transport.outgoing import Fields, as_text, encoded, fields_of, in_ascii, in_bytes, split_credentials
 from streamcrawl.transport.pool import PooledResponse, Unanswered, make_session
 from streamcrawl.transport.proxied import FIELD, Over, ProxiedSessions, proxy_of, refused, through, unused
 from streamcrawl.transport.reach import ANY, Reaching
@@ -117,7 +117,7 @@ class HttpTransport:
             fields.append(ACCEPT_ENCODING)
         if "referer" not in names and request.referrer is not None:
             # RFC 9110 §10.1.3: neither fragment nor credentials.
-            fields.append(("Referer", split_credentials(without_fragment(request.referrer))[0]))
+            fields.append(("Referer", in_bytes(split_credentials(without_fragment(request.referrer))[0])))
         if "authorization" not in names and credentials is not None:
             fields.append(("Authorization", "Basic " + b64encode(credentials).decode("ascii")))
         if request.body or request.method in ("POST", "PUT", "PATCH"):  # RFC 9110 §8.6

@@ -19,7 +19,7 @@ Fields: TypeAlias = list[tuple[str, str]]
 def fields_of(headers: Headers) -> tuple[Fields, set[str]]:
     """Header fields that are the request's own, and their names in lower case.
 
-    Raises: ValueError for a name that is not ASCII.
+    Raises: ValueError for a name that is not ASCII, and for a value that has no bytes (a lone surrogate).
     """
     fields: Fields = []
     names: set[str] = set()
@@ -27,7 +27,7 @@ def fields_of(headers: Headers) -> tuple[Fields, set[str]]:
         key = in_ascii(pair[0]).lower()
         if key not in FRAMING:
             names.add(key)
-            fields.append(pair)
+            fields.append((pair[0], in_bytes(pair[1])))
     return fields, names
 
 
@@ -35,6 +35,13 @@ def in_ascii(text: str) -> str:
     """The text, if it is ASCII. Raises: ValueError."""
     if not text.isascii():
         text.encode("ascii")
+    return text
+
+
+def in_bytes(text: str) -> str:
+    """The text, if it can be written. Raises: ValueError."""
+    if not text.isascii():
+        encoded(text)
     return text
 
 

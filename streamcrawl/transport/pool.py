@@ -51,8 +51,9 @@ class PooledRequest(aiohttp.ClientRequest):
     _skip_auto_headers = CIMultiDict[None]((name, None) for name in AUTOMATIC)
 
     def update_headers(self, headers: Any) -> None:
-        if headers and "Host" in headers:
-            self.headers = CIMultiDict[str](headers)  # at once, not one by one
+        # One Host, and first (RFC 9110 §7.2): they are taken at once, not one by one.
+        if headers and next(iter(headers)) == "Host" and len(headers.getall("Host")) == 1:
+            self.headers = CIMultiDict[str](headers)
         else:
             super().update_headers(headers)
 
@@ -158,6 +159,7 @@ def session_on(connector: aiohttp.TCPConnector, noticed: Noticed = unnoticed) ->
         trust_env=False,
         # To the end of the TLS handshake; what follows has the exchange's own timeout.
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=CONNECT_SECONDS),
+        skip_auto_headers=AUTOMATIC,
         request_class=PooledRequest,
         response_class=PooledResponse,
         read_bufsize=READ_SIZE,

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reactivex import Observable, from_iterable, merge
+from reactivex import operators as rx
 from reactivex.subject import Subject
 
 from streamcrawl import Again, Drop, Dropped, Failed, Request, Response
@@ -350,3 +352,62 @@ def test_layers_that_stand_together_do_what_each_does_by_itself(
         return [*told, *outcomes, f"{len(staged.fetched)} fetched, {staged.completed} times completed"]
 
     assert seen(lambda each: each) == seen(apart)
+
+
+@virtual
+async def test_the_stage_below_completes_while_outcomes_are_still_under_way() -> None:
+    """One that gives its last only then would else never give it."""
+    last = asyncio.Event()
+
+    async def in_order(outcome: Outcome) -> Outcome:
+        if outcome.request.priority == 2:
+            last.set()
+        await last.wait()
+        return outcome
+
+    def holding(requests: Observable[Request]) -> Observable[Outcome]:
+        def answered(request: Request) -> Outcome:
+            return Response(request.url, request=request)
+
+        def gathered(several: list[Request]) -> Observable[Outcome]:
+            return from_iterable(map(answered, several))
+
+        return merge(
+            requests.pipe(rx.take(1), rx.map(answered)), requests.pipe(rx.skip(1), rx.to_list(), rx.flat_map(gathered))
+        )
+
+    async def slowly(outcome: Outcome) -> Outcome:
+        await asyncio.sleep(1.0)
+        return outcome
+
+    told: list[Any] = []
+    source: Subject[Request] = Subject()
+    token = RUN.set(LocalRun(asyncio.get_running_loop()))
+    stage = stack(coming_up(in_order), coming_up(slowly))(holding)
+    stage(source).subscribe(lambda outcome: told.append(outcome.request.priority), on_completed=lambda: told.append(0))
+    RUN.reset(token)
+    for priority in 1, 2:
+        source.on_next(HOME.replace(priority=priority))
+    source.on_completed()
+    await asyncio.sleep(10.0)
+    assert sorted(told[:-1]) == [1, 2]
+    assert told[-1] == 0
+
+
+@pytest.mark.parametrize("disposed", [True, False])
+@virtual
+async def test_nothing_goes_on_when_nobody_listens_any_more(disposed: bool) -> None:
+    told: list[str] = []
+
+    def noted(request: Request) -> Request:
+        told.append("down")
+        return request
+
+    staged = Staged(going_down(later(HOME)), going_down(noted))
+    staged.source.on_next(HOME)
+    if disposed:
+        staged.subscription.dispose()
+    else:
+        staged.source.on_error(ValueError("over"))
+    await asyncio.sleep(10.0)
+    assert (told, staged.fetched, staged.out) == ([], [], [])

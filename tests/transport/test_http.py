@@ -77,6 +77,35 @@ def test_fields_go_out_in_order_apart_and_as_they_were_spelled(serve: Any, wire:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("user_agent", ["", "mine/1.0"])
+def test_no_field_goes_out_that_nobody_asked_for(serve: Any, wire: Any, user_agent: str) -> None:
+    async def main() -> None:
+        async with serve(answer()) as site, wire(user_agent=user_agent, decompress=False) as fetch:
+            await fetch(Request(site.url()))
+            await fetch(Request(site.url(), method="POST", body=b"a=1"))
+            host = ("Host", f"127.0.0.1:{site.port}")
+            own = [("User-Agent", user_agent)] if user_agent else []
+            assert site.seen[0].fields == [host, *own]
+            assert site.seen[1].fields == [host, *own, ("Content-Length", "3")]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("names", [("X", "Host"), ("Host", "Host"), ("Host", "X", "host")])
+def test_there_is_one_host_and_it_comes_first(serve: Any, wire: Any, names: tuple[str, ...]) -> None:
+    """RFC 9110 §7.2; RFC 9112 §3.2: a request with two is answered with 400."""
+    pairs = [(name, f"{number}.example") for number, name in enumerate(names)]
+
+    async def main() -> None:
+        async with serve(answer()) as site, wire() as fetch:
+            await fetch(Request(site.url(), headers=Headers(pairs)))
+            first, *others = site.seen[0].fields
+            assert first == ("Host", pairs[-1][1])
+            assert "host" not in [name.lower() for name, _ in others]
+
+    asyncio.run(main())
+
+
 def test_bytes_of_a_field_go_round(serve: Any, wire: Any) -> None:
     """What came in as UTF-8 (kept as Latin-1) leaves as the same bytes."""
     raw = "caf\xe9".encode().decode("latin-1")
@@ -338,8 +367,13 @@ def test_cancelling_passes_through_and_closes_the_connection(serve: Any, wire: A
 
 @pytest.mark.parametrize(
     "bad",
-    [Headers({"X": "a\r\nInjected: 1"}), Headers({"X\u20ac": "1"}), Headers({"X Y\r\n": "1"})],
-    ids=["value", "name", "break"],
+    [
+        Headers({"X": "a\r\nInjected: 1"}),
+        Headers({"X\u20ac": "1"}),
+        Headers({"X Y\r\n": "1"}),
+        Headers({"X": "\udcff"}),
+    ],
+    ids=["value", "name", "break", "surrogate"],
 )
 def test_fields_that_cannot_be_sent(serve: Any, wire: Any, bad: Headers) -> None:
     async def main() -> None:
