@@ -23,7 +23,7 @@ def cookies(
     same_site: bool = True,
     debug: bool = False,
 ) -> NamedLayer:
-    """Keep the cookies that servers set, and send them back where they belong, as browsers do.
+    """Keep the cookies that servers set, and send them back where they belong.
 
     `Request(cookiejar="anna")` has a jar of its own, and so have its redirects and the links of its page. `Request(
     cookies={…})` puts cookies of your own into the jar, for the whole host; a list of dicts or `Cookie`s says domain,
@@ -51,7 +51,7 @@ def cookies(
     Emits: the same Requests with a `Cookie` header, the same outcomes. One in, one out.
     Raises: ValueError for a bound below 1 or a time of 0 or less, when built; CookieFileError for a `file` that cannot
         be read, when a run begins.
-    Source: RFC 6265bis §5.
+    Source: RFC 6265bis §5; RFC 6265 §5.2 for no name and an empty Domain, unless the jar is `like_browsers`.
     """
     if jars < 1 or total < 1 or not write_every > 0:
         raise ValueError(f"cookies({jars=}, {total=}, {write_every=}): 1 or more jars and cookies, above 0 s")

@@ -127,8 +127,8 @@ def test_what_comes_of_each_field_is_told() -> None:
     assert len(jar) == 0
 
 
-def test_a_jar_without_nameless_cookies() -> None:
-    jar = CookieJar(nameless=False)
+def test_what_has_no_name_is_refused() -> None:
+    jar = CookieJar()
     results = jar.store(PAGE, ["a", "=b", "c=1", "=c=2"], NOW)
     assert [isinstance(each, Refused) for each in results] == [True, True, False, True]
     assert jar.header_for(PAGE, NOW) == "c=1"

@@ -1,15 +1,24 @@
-"""Every rule of RFC 6265bis §5 that a crawler has, as tables: each row begins with the section that it is of."""
+"""Every rule of RFC 6265bis §5 that a crawler has, as tables: each row begins with the section that it is of.
+
+The two rules that RFC 6265 has otherwise, and that a jar has on demand alone, are at the end both ways.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
-from streamcrawl.cookies import Cookie, CookieJar, Refused, parse_date, parse_set_cookie, split_set_cookie
+from streamcrawl import cookies
+from streamcrawl.cookies import Cookie, Refused, parse_date
 from streamcrawl.cookies.cookie import default_path, domain_matches, is_public_suffix, path_matches
 from streamcrawl.cookies.set_cookie import LONGEST_LIFE
+
+CookieJar = partial(cookies.CookieJar, like_browsers=True)
+parse_set_cookie = partial(cookies.parse_set_cookie, like_browsers=True)
+split_set_cookie = partial(cookies.split_set_cookie, like_browsers=True)
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
 PAGE = "https://www.shop.example/a/b"
@@ -532,3 +541,24 @@ def test_a_replaced_cookie_keeps_its_age_and_nothing_else() -> None:
     jar.store(PAGE, ["a=2; Path=/; HttpOnly"], NOW + 1)
     (kept,) = jar
     assert kept == Cookie("a", "2", "www.shop.example", http_only=True, created=NOW, used=NOW + 1)
+
+
+LIKE_BROWSERS = [
+    # (section, Set-Cookie, where a request goes, the Cookie field by RFC 6265bis, and by RFC 6265)
+    ("5.6 step 3", "1", PAGE, "1", ""),
+    ("5.6 step 3", "=1", PAGE, "1", ""),
+    ("5.6 step 3", "=a=1", PAGE, "a=1", ""),
+    ("5.6.3", "a=1; Domain=shop.example; Domain=", "https://shop.example/a/b", "", "a=1"),
+    ("5.6.3", "a=1; Domain=other.example; Domain=", PAGE, "a=1", ""),
+    ("5.6.3", "a=1; Domain=; Domain=shop.example", "https://shop.example/a/b", "a=1", "a=1"),
+    ("5.6.3", "a=1; Domain=", "https://shop.example/a/b", "", ""),
+    ("5.6.3", "a=1; Domain=", PAGE, "a=1", "a=1"),
+]
+
+
+@pytest.mark.parametrize(("section", "line", "target", "browsers", "rfc_6265"), LIKE_BROWSERS)
+def test_where_rfc_6265_differs(section: str, line: str, target: str, browsers: str, rfc_6265: str) -> None:
+    for like_browsers, expected in ((True, browsers), (False, rfc_6265)):
+        jar = cookies.CookieJar(like_browsers=like_browsers)
+        jar.store(PAGE, [line], NOW)
+        assert jar.header_for(target, NOW) == expected

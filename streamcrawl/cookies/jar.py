@@ -25,7 +25,9 @@ class CookieJar:
     Args:
         per_domain: Cookies kept for one registrable domain; 1 or more.
         total: Cookies kept in all, 1 or more; those that were used longest ago go first.
-        nameless: Take cookies without a name, as browsers do (RFC 6265bis §5.6); RFC 6265 did not.
+        like_browsers: Go by RFC 6265bis, which describes what browsers do, where RFC 6265 has another rule: a cookie
+            without a name is taken (§5.6), and a Domain that is empty undoes the one before it (§5.6.3). Without it
+            such a cookie is refused and such a Domain ignored (RFC 6265 §5.2, §5.2.3).
 
     `changed` is called with a registrable domain whenever its cookies have changed, be it that they had to go; that
     they were sent is no change.
@@ -33,15 +35,15 @@ class CookieJar:
     Raises: ValueError for a bound below 1.
     """
 
-    __slots__ = ("_groups", "_nameless", "_per_domain", "_size", "_total", "changed")
+    __slots__ = ("_groups", "_like_browsers", "_per_domain", "_size", "_total", "changed")
 
-    def __init__(self, *, per_domain: int = 180, total: int = 20_000, nameless: bool = True) -> None:
+    def __init__(self, *, per_domain: int = 180, total: int = 20_000, like_browsers: bool = False) -> None:
         for name, bound in (("per_domain", per_domain), ("total", total)):
             if bound < 1:
                 raise ValueError(f"CookieJar({name}={bound!r}): 1 or more")
         self._per_domain = min(per_domain, total)
         self._total = total
-        self._nameless = nameless
+        self._like_browsers = like_browsers
         # By registrable domain: no cookie is ever sent to another one, so one look-up finds all that may go.
         self._groups: dict[str, dict[_Key, Cookie]] = {}
         self._size = 0
@@ -84,11 +86,9 @@ class CookieJar:
         host, path, secure = hostname_of(url), path_of(url), url.startswith("https:")
         results: list[Cookie | Refused] = []
         for line in set_cookie:
-            cookie = parse_set_cookie(line, host, path, secure, now)
+            cookie = parse_set_cookie(line, host, path, secure, now, like_browsers=self._like_browsers)
             if isinstance(cookie, Cookie):
-                if not (cookie.name or self._nameless):
-                    cookie = Refused(line, "it has no name")
-                elif not secure and self._overlays_secure(cookie, now):
+                if not secure and self._overlays_secure(cookie, now):
                     cookie = Refused(line, "it would hide a Secure cookie, and came over http")
                 else:
                     self._keep(cookie, now)

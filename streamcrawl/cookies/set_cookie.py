@@ -29,13 +29,18 @@ class SetCookie(NamedTuple):
     attributes: dict[str, str]
 
 
-def split_set_cookie(line: str) -> SetCookie | None:
-    """A `Set-Cookie` field taken apart; None if it is to be ignored (§5.6)."""
-    parts = _split(line)
+def split_set_cookie(line: str, *, like_browsers: bool = False) -> SetCookie | None:
+    """A `Set-Cookie` field taken apart; None if it is to be ignored (§5.6).
+
+    Args:
+        line: The field's value.
+        like_browsers: See `CookieJar`.
+    """
+    parts = _split(line, like_browsers)
     return parts if isinstance(parts, SetCookie) else None
 
 
-def _split(line: str) -> SetCookie | str:
+def _split(line: str, like_browsers: bool) -> SetCookie | str:
     """The field taken apart, or why it is ignored."""
     if _CONTROL.search(line):
         return "a control character"
@@ -46,27 +51,33 @@ def _split(line: str) -> SetCookie | str:
     name, value = name.strip(_WHITE), value.strip(_WHITE)
     if not (name or value):
         return "neither name nor value"
+    if not (name or like_browsers):
+        return "it has no name"
     if len(name) + len(value) > LONGEST_PAIR:
         return f"name and value have more than {LONGEST_PAIR} bytes"
     attributes: dict[str, str] = {}
     for part in rest.split(";") if rest else ():
         key, _, text = part.partition("=")
         key, text = key.strip(_WHITE).lower(), text.strip(_WHITE)
-        if len(text) <= LONGEST_ATTRIBUTE and _counts(key, text):
+        if len(text) <= LONGEST_ATTRIBUTE and _counts(key, text, like_browsers):
             attributes[key] = text
     return SetCookie(name, value, attributes)
 
 
-def _counts(key: str, text: str) -> bool:
+def _counts(key: str, text: str, like_browsers: bool) -> bool:
     """Whether an attribute is understood; one that is not leaves an earlier one of its name standing."""
     if key == "expires":
         return parse_date(text) is not None
     if key == "max-age":
         return _SECONDS.fullmatch(text) is not None
+    if key == "domain":
+        return bool(text) or like_browsers
     return True
 
 
-def parse_set_cookie(line: str, host: str, path: str, secure: bool, now: float) -> Cookie | Refused:
+def parse_set_cookie(
+    line: str, host: str, path: str, secure: bool, now: float, *, like_browsers: bool = False
+) -> Cookie | Refused:
     """The cookie that a response sets, or why it may not (§5.7).
 
     Args:
@@ -75,8 +86,9 @@ def parse_set_cookie(line: str, host: str, path: str, secure: bool, now: float) 
         path: Of the URL that the response came from.
         secure: Whether it came over https.
         now: Seconds since the epoch.
+        like_browsers: See `CookieJar`.
     """
-    parts = _split(line)
+    parts = _split(line, like_browsers)
     if isinstance(parts, str):
         return Refused(line, parts)
     name, value, attributes = parts

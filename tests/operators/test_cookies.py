@@ -707,9 +707,9 @@ def test_prevented_a_cookie_for_a_host_that_did_not_set_it(run: LocalRun) -> Non
 
 
 def test_prevented_a_nameless_cookie_that_is_taken_for_a_prefixed_one(run: LocalRun) -> None:
-    hooks = cookies().make(run)
-    answer(hooks, "http://a.example/", "=__Host-id=theirs; Path=/", "__Secure-id=theirs", "=__http-id=theirs")
-    assert sent(hooks, Request("https://a.example/")) is None
+    hooks = cookies(jar=lambda: CookieJar(like_browsers=True)).make(run)
+    answer(hooks, "http://a.example/", "=__Host-id=theirs; Path=/", "__Secure-id=theirs", "=__http-id=theirs", "=taken")
+    assert sent(hooks, Request("https://a.example/")) == "taken"
 
 
 def test_prevented_a_header_that_a_cookie_breaks_in_two(run: LocalRun) -> None:
