@@ -8,6 +8,7 @@ from typing import Literal
 from streamcrawl.core import Outcome, Run
 from streamcrawl.operators.default_headers import checked, filling
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.transport.decoding import Decoder, plan
 
@@ -54,7 +55,7 @@ def decompress(*, max_size: int | None = None, truncated: Literal["fail", "keep"
             if decoded is not outcome:
                 for key, more in ("response_count", 1), ("response_bytes", len(decoded.body)):
                     key = f"httpcompression/{key}"
-                    run.stats[key] = run.stats.get(key, 0) + more
+                    count(run.stats, key, more)
             return decoded
 
         return Hooks(filling(checked({"Accept-Encoding": ACCEPT_ENCODING})), up)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamcrawl.core import Request, Run, ScrapeInput, Start
 from streamcrawl.errors import Drop
 from streamcrawl.events import Notice
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 
 
@@ -42,7 +43,7 @@ def depth(*, limit: int = 0, priority: int = 0, verbose: bool = False) -> NamedS
                 link = link.replace(depth=level, priority=link.priority - level * priority)
             if verbose:
                 key = f"request_depth_count/{level}"
-                stats[key] = stats.get(key, 0) + 1
+                count(stats, key)
             return link
 
         return ScrapeHooks(request=request)

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
 from streamcrawl.errors import AddressRefused
 from streamcrawl.events import Notice
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.transport.addresses import network, words
 from streamcrawl.transport.body import shown
@@ -144,7 +145,7 @@ def _refusing(run: Run) -> Callable[..., None]:
 
     def refuse(request: Request, why: str, reason: str = "") -> None:
         key = f"guard/{(reason or why).replace(' ', '_')}"
-        stats[key] = stats.get(key, 0) + 1
+        count(stats, key)
         host = hostname_of(request.url)
         if host not in told and len(told) < TOLD:
             told.add(host)

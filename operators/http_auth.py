@@ -12,6 +12,7 @@ from streamcrawl.events import Notice
 from streamcrawl.headers import NO_HEADERS
 from streamcrawl.referrer import is_loopback
 from streamcrawl.scoping import domain_test
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.urls import WEB_SCHEMES, host_of, hostname_of, scheme_of
 
@@ -102,7 +103,7 @@ def _sending(run: Run, find: Callable[[str], str | None], insecure: bool) -> Cal
         value = find(name) if scheme_of(host) in WEB_SCHEMES else None
         if value is not None and host.startswith("http:") and not (insecure or is_loopback(name)):
             value = None
-            run.stats["http_auth/withheld"] = run.stats.get("http_auth/withheld", 0) + 1
+            count(run.stats, "http_auth/withheld")
             if run.events.wants(Notice):
                 text = f"http_auth: nothing is sent to {host}, which is not https; insecure=True sends it"
                 run.events.emit(Notice(text=text, level="warning"))

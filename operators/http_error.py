@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from streamcrawl.core import Failed, Run, ScrapeInput
 from streamcrawl.errors import HttpError
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 from streamcrawl.transport.body import shown
 from streamcrawl.vetting import wanted_statuses
@@ -50,7 +51,7 @@ def http_error(
             if wanted and _has(_for(page.request.callback, wanted), status):
                 return page
             for key in ("httperror/response_ignored_count", f"httperror/response_ignored_status_count/{status}"):
-                stats[key] = stats.get(key, 0) + 1
+                count(stats, key)
             return Failed(page.request, HttpError(status, shown(page.url), page))
 
         return ScrapeHooks(input=given)

@@ -11,6 +11,7 @@ from streamcrawl.errors import FlowError
 from streamcrawl.events import Notice
 from streamcrawl.proxies import Rotating, Rotation, rotation, sent_through
 from streamcrawl.proxy_urls import NoProxy, environment_proxies, in_encoding, proxy_address
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.urls import scheme_of
 
@@ -119,7 +120,7 @@ def _choosing(run: Run, choice: Choice, bypass: NoProxy, encoding: str) -> Hooks
             if not url:
                 return request
             proxy_address(url)
-            run.stats["proxy/request_count"] = run.stats.get("proxy/request_count", 0) + 1
+            count(run.stats, "proxy/request_count")
             return sent_through(request, in_encoding(url, encoding))
         return request.replace(proxy=in_encoding(url, encoding)) if "@" in url else request
 

@@ -17,11 +17,11 @@ from streamcrawl.retrying import (
     PriorityOf,
     RetryPolicy,
     again,
-    count,
     give_up,
     reason_of,
     rest_asked,
 )
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 
 _BREAKER, _BUDGET = CircuitBreaker(), RetryBudget()
@@ -86,9 +86,9 @@ def retry(
             if origin.attempt >= policy.times_for(origin):
                 give_up(run, origin, reason_of(outcome), policy.level_for(origin))
             elif asked > max_retry_after:
-                count(run, "retry/retry_after_too_long")
+                count(run.stats, "retry/retry_after_too_long")
             elif not standings.pay(outcome.request):
-                count(run, "retry/budget_exhausted")
+                count(run.stats, "retry/budget_exhausted")
             else:
                 following = again(run, outcome, policy, asked)
                 return leaving(outcome, following) if isinstance(outcome, Response) else following

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from streamcrawl.core import Dropped, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.scoping import domain_test
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.transport.body import shown
 from streamcrawl.urls import hostname_of
@@ -80,7 +81,7 @@ def _refusing(run: Run) -> Callable[[Request], Dropped]:
     stats = run.stats
 
     def refuse(request: Request) -> Dropped:
-        stats["offsite/filtered"] = stats.get("offsite/filtered", 0) + 1
+        count(stats, "offsite/filtered")
         domain = hostname_of(request.url)
         if domain not in told and len(told) < TOLD:
             told.add(domain)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from streamcrawl.core import Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, Up, layer
 from streamcrawl.transport.body import shown
 
@@ -46,7 +47,7 @@ def _telling(run: Run, warn: int | WarnOf) -> Up:
         if isinstance(outcome, Response):
             most = warn if isinstance(warn, int) else warn(outcome.request)
             if most is not None and (length := _length(outcome)) > most:
-                run.stats["size_limit/warned"] = run.stats.get("size_limit/warned", 0) + 1
+                count(run.stats, "size_limit/warned")
                 if run.events.wants(Notice):
                     text = f"size_limit: the body of {shown(outcome.url)} is {length} bytes long, more than {most}"
                     run.events.emit(Notice(text=text, level="warning"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamcrawl.core import Request, Run, ScrapeInput
 from streamcrawl.errors import Drop
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.scrape_layer import NamedScrapeLayer, ScrapeHooks, scrape_layer
 
 
@@ -27,7 +28,7 @@ def url_length(limit: int = 2083) -> NamedScrapeLayer:
         def request(link: Request, page: ScrapeInput) -> Request:
             if len(link.url) <= limit or link.url[:5].lower() == "data:":
                 return link
-            stats["urllength/request_ignored_count"] = stats.get("urllength/request_ignored_count", 0) + 1
+            count(stats, "urllength/request_ignored_count")
             raise Drop("URL too long")
 
         return ScrapeHooks(request=request if limit else None)

@@ -15,6 +15,7 @@ from streamcrawl.errors import FetchError
 from streamcrawl.events import Notice
 from streamcrawl.mistakes import plural
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.transport.body import shown
 from streamcrawl.urls import host_of
 
@@ -127,7 +128,7 @@ class Standings:
         found = self.hosts.get(host)
         if found is None or not found.given_up or self._run.monotonic() >= found.until:
             return None
-        self._count("retry/given_up")
+        count(self._run.stats, "retry/given_up")
         return Failed(request, HostGivenUp(f"{shown(request.url)}: {host} is out of order, and was given up"))
 
     def heard(self, outcome: Outcome) -> None:
@@ -191,13 +192,13 @@ class Standings:
         found.given_up = found.rests >= breaker.rests
         if found.given_up:
             seconds = breaker.given_up
-            self._count("retry/hosts_given_up")
+            count(self._run.stats, "retry/hosts_given_up")
         else:
             found.rests += 1
             seconds = waited(breaker.rest, found.rests, run.random)
             run.hosts.slow_down(host, seconds)
             run.hosts.set_rate(host, concurrency=1, by=SAYS)
-            self._count("retry/rests")
+            count(self._run.stats, "retry/rests")
         found.until = run.monotonic() + seconds
         self._kept[host] = found.rests
         what = "is given up" if found.given_up else "rests"
@@ -215,9 +216,6 @@ class Standings:
         found.given_up = False
         self._kept.pop(host, None)
         self._run.hosts.set_rate(host, by=SAYS)
-
-    def _count(self, key: str) -> None:
-        self._run.stats[key] = self._run.stats.get(key, 0) + 1
 
     def _tell(self, text: str, level: str) -> None:
         if self._run.events.wants(Notice):

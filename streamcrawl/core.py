@@ -302,6 +302,11 @@ StartSource: TypeAlias = "str | Request | Iterable[Any] | AsyncIterable[Any] | O
 class Hosts(Protocol):
     """Politeness, host by host. The only way from a layer to the frontier."""
 
+    @property
+    def places(self) -> int:
+        """Requests that are sent at once, to all hosts together; 0: as many as come."""
+        ...
+
     def slow_down(self, host: str, seconds: float) -> None:
         """Send nothing to the host for so long."""
 

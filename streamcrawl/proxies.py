@@ -25,6 +25,7 @@ from streamcrawl.errors import (
 from streamcrawl.events import Event
 from streamcrawl.proxy_urls import in_encoding, proxy_address
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.counting import count
 from streamcrawl.transport.body import shown
 from streamcrawl.urls import host_of
 
@@ -392,7 +393,7 @@ class Rotating:
 
     def _count(self, name: str) -> None:
         stats = self._run.stats
-        stats[f"proxy/{name}"] = stats.get(f"proxy/{name}", 0) + 1
+        count(stats, f"proxy/{name}")
 
 
 async def _closed(stream: BodyStream, failed: Failed) -> Failed:

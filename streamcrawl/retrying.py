@@ -14,6 +14,7 @@ from streamcrawl.core import RUN, Again, Failed, Outcome, Request, Run
 from streamcrawl.events import Notice
 from streamcrawl.hops import once_more
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.transport.body import shown
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -142,7 +143,7 @@ def rest_asked(run: Run, outcome: Outcome, longest: float) -> float:
 
 def give_up(run: Run, request: Request, reason: str, level: Level, key: str = "retry") -> None:
     """Count and tell that no repeat is left."""
-    count(run, f"{key}/max_reached")
+    count(run.stats, f"{key}/max_reached")
     if run.events.wants(Notice):
         tries = request.attempt + 1
         text = f"{key}: gave up {shown(request.url)} after {tries} {'try' if tries == 1 else 'tries'}: {reason}"
@@ -150,12 +151,8 @@ def give_up(run: Run, request: Request, reason: str, level: Level, key: str = "r
 
 
 def count_repeat(run: Run, reason: str, key: str = "retry") -> None:
-    count(run, f"{key}/count")
-    count(run, f"{key}/reason_count/{reason}")
-
-
-def count(run: Run, key: str) -> None:
-    run.stats[key] = run.stats.get(key, 0) + 1
+    count(run.stats, f"{key}/count")
+    count(run.stats, f"{key}/reason_count/{reason}")
 
 
 def reason_of(outcome: Outcome) -> str:

@@ -26,6 +26,7 @@ from streamcrawl.robots import (
     target_of,
 )
 from streamcrawl.robots_kept import Answers, Kept, Known, bare, with_file, without_answer
+from streamcrawl.streams.counting import count
 from streamcrawl.transport.reach import AGENTS
 from streamcrawl.urls import host_of
 
@@ -316,7 +317,7 @@ class Gate:
 
     def _count(self, key: str) -> None:
         key = f"robotstxt/{key}"
-        self._run.stats[key] = self._run.stats.get(key, 0) + 1
+        count(self._run.stats, key)
 
 
 def _question(request: Request, host: str) -> Request:

@@ -14,6 +14,7 @@ from streamcrawl.events import Event
 from streamcrawl.frontier.rates import NO_RATE, Rule
 from streamcrawl.frontier.rates import Rate as Rate
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.urls import host_of, hostname_of, normalize
 
 SLOWED = 10_000
@@ -246,7 +247,7 @@ class Slowing:
         before = self._in_force(host)
         slowed = self.policy.slowed(before)
         self._set(host, (slowed, 0, run.monotonic()), slowed, before, outcome)
-        run.stats["throttle/slowed_count"] = run.stats.get("throttle/slowed_count", 0) + 1
+        count(run.stats, "throttle/slowed_count")
         if len(self.hosts) > SLOWED:
             self._let_go(next(iter(self.hosts)))
 
@@ -266,7 +267,7 @@ class Slowing:
             return
         self._let_go(host)
         run = self._run
-        run.stats["throttle/recovered_count"] = run.stats.get("throttle/recovered_count", 0) + 1
+        count(run.stats, "throttle/recovered_count")
         self._tell(host, 0.0, before, outcome)
 
     def _sent(self, outcome: Outcome, delay: float) -> float:
@@ -336,7 +337,7 @@ def rest(run: Run, response: Response, longest: float) -> None:
     asked = retry_after(values[0], run.now())
     if 0 < asked <= longest:
         run.hosts.slow_down(host_name(response), asked)
-        run.stats["throttle/retry_after_count"] = run.stats.get("throttle/retry_after_count", 0) + 1
+        count(run.stats, "throttle/retry_after_count")
 
 
 class Driven:

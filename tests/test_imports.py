@@ -24,6 +24,7 @@ LAYERS = (
         "breaker",
         "caching",
         "cookies",
+        "descriptors",
         "feeds",
         "frontier",
         "hops",

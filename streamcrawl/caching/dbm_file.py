@@ -17,6 +17,7 @@ from typing import Any
 from streamcrawl.caching.packing import Compression, Packed, pack_all, split
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, Oldest, make_folder, whole_of, why
+from streamcrawl.streams.counting import count
 
 MARK = b"streamcrawl http cache"
 VERSION = b"1"
@@ -133,7 +134,7 @@ class DbmFile:
         kept = [packed, *others[: VARIANTS - 1]]
         size = sum(each.size for each in kept)
         if self._max_size is not None and size > self._max_size:
-            self._count("too_large", 1)
+            count(self.counts, "too_large")
             kept = others
         elif self._max_size is not None and self._total - self._note(key)[1] + size > self._max_size:
             self._make_room(key, size, self._max_size)
@@ -169,13 +170,10 @@ class DbmFile:
             if self._total + size <= most * LOW:
                 return
             self._remove(name)
-            self._count("evicted", 1)
+            count(self.counts, "evicted")
 
     def _too_old(self, packed: Packed, now: float) -> bool:
         return self._max_age is not None and now - packed.stored > self._max_age
-
-    def _count(self, name: str, more: int) -> None:
-        self.counts[name] = self.counts.get(name, 0) + more
 
     def _sync(self) -> None:
         """Now and then, have the module write what it holds back."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from streamcrawl.caching.objects import Objects, Stored
 from streamcrawl.caching.stored import Oldest
+from streamcrawl.streams.counting import count
 
 STEP = 0.1
 """After writing this share of `max_size`, what is there is listed anew: others may write too."""
@@ -43,7 +44,7 @@ class Room:
             return True
         with self._lock:
             if size > most * (1 - STEP):
-                self._count("too_large", 1)
+                count(self.counts, "too_large")
                 return False
             if self._written is None or self._written + size > most * STEP:
                 self._make(name, size, now, most)
@@ -65,7 +66,7 @@ class Room:
                 if total + size <= most * LOW:
                     return
                 self._objects.remove(gone)
-                self._count("evicted", 1)
+                count(self.counts, "evicted")
                 total -= bytes_
             if total + size <= most * (1 - STEP):
                 return
@@ -76,9 +77,6 @@ class Room:
         for each in self._objects.listed(now):
             if self._max_age is not None and now - each.used > self._max_age:
                 self._objects.remove(each.name)
-                self._count("expired", 1)
+                count(self.counts, "expired")
             else:
                 yield each
-
-    def _count(self, name: str, more: int) -> None:
-        self.counts[name] = self.counts.get(name, 0) + more

@@ -18,6 +18,7 @@ from streamcrawl.caching.packing import Compression, Draft, Packed, pack_all
 from streamcrawl.caching.sqlite_rows import COLUMNS, Group, together
 from streamcrawl.caching.store import VARIANTS
 from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
+from streamcrawl.streams.counting import count
 
 T = TypeVar("T")
 
@@ -358,7 +359,7 @@ class SqliteFile:
 
     def _count(self, name: str, more: int) -> None:
         if more:
-            self.counts[name] = self.counts.get(name, 0) + more
+            count(self.counts, name, more)
 
     def _shrink(self) -> None:
         """Give free pages back to the disk where the file is larger than it may be."""

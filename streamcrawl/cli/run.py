@@ -130,7 +130,9 @@ def positive(text: str) -> int:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the flow; the exit code says how it went."""
     from streamcrawl.cli.watching import level_of, watched
+    from streamcrawl.descriptors import more_descriptors
 
+    more_descriptors()
     given, missed = dict(arguments.arguments), Missed()
     with logging_lines(level_of(arguments)) as lines, flow_from(arguments.flow, given) as crawl:
         made = with_cassette(adapted(crawl, arguments), arguments)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from streamcrawl.core import Run
 from streamcrawl.events import Event, Notice
 from streamcrawl.storage.objects import shown
+from streamcrawl.streams.counting import count
 
 
 class FeedStored(Event, frozen=True):
@@ -58,4 +59,4 @@ class Told:
         scheme = "-" if self.uri == "-" else self.uri.partition("://")[0].lower() if "://" in self.uri else ""
         name = STORAGES.get(scheme) or f"{scheme.upper()}FeedStorage"
         key = f"feedexport/{what}_count/{name}"
-        self.run.stats[key] = self.run.stats.get(key, 0) + 1
+        count(self.run.stats, key)

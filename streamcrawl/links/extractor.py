@@ -21,6 +21,7 @@ from streamcrawl.links.link import Link
 from streamcrawl.links.regions import Region, regions_of
 from streamcrawl.links.texts import Texts
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.urls import normalize
 
 FOLLOWED = ("http://", "https://", "file://", "ftp://")
@@ -228,9 +229,9 @@ class _Values:
             return
         run = RUN.get(None)
         if run is not None:
-            for name, count in (("links/invalid", self._invalid), ("links/not_followed", self._not_followed)):
-                if count:
-                    run.stats[name] = run.stats.get(name, 0) + count
+            for name, number in (("links/invalid", self._invalid), ("links/not_followed", self._not_followed)):
+                if number:
+                    count(run.stats, name, number)
 
 
 def _base_of(response: Response) -> str:

@@ -21,6 +21,7 @@ from streamcrawl.media.options import Broken, Common, Report, Unusable, told
 from streamcrawl.referrer import referrer_for
 from streamcrawl.response import Response
 from streamcrawl.storage.store import Stat, Store, StoreError, reason
+from streamcrawl.streams.counting import count
 from streamcrawl.urls import normalize
 from streamcrawl.vetting import vetted
 
@@ -273,12 +274,12 @@ class OpenMedia:
 
     def _counted(self, request: Request, report: Report) -> Report:
         status, stats = report["status"], self._run.stats
-        stats[f"file_status_count/{status}"] = stats.get(f"file_status_count/{status}", 0) + 1
+        count(stats, f"file_status_count/{status}")
         if status == "failed":
             if self._run.events.wants(MediaFailed):
                 self._run.events.emit(MediaFailed(request=request, error=report["error"]))
             return report
-        stats["file_count"] = stats.get("file_count", 0) + 1
+        count(stats, "file_count")
         if self._run.events.wants(MediaStored):
             self._run.events.emit(MediaStored(request=request, report=report))
         return report

@@ -10,6 +10,7 @@ from streamcrawl.core import OUTCOMES, Dropped, Failed, Request, Run
 from streamcrawl.errors import Drop, LawBroken, OperatorError
 from streamcrawl.events import ItemDropped, ItemFailed, OutsideExtent
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.counting import count
 
 
 def _outcome(request: Request, error: OperatorError) -> Failed | Dropped:
@@ -85,7 +86,7 @@ class OneToOne:
     def failed(self, element: Any, error: OperatorError, lower: abc.ObserverBase[Any]) -> None:
         outcome = _outcome(self.request(element), error)
         if isinstance(outcome, Failed):
-            self._run.stats["operator_errors"] = self._run.stats.get("operator_errors", 0) + 1
+            count(self._run.stats, "operator_errors")
         self.outcome(element, outcome, lower)
 
     def outside(self, operator: str, at_most_once: bool) -> None:
@@ -157,12 +158,12 @@ def item_failed(run: Run, item: Any, error: Exception) -> None:
     cause = error.error if isinstance(error, OperatorError) else error
     stats = run.stats
     if isinstance(cause, Drop):
-        stats["items_dropped"] = stats.get("items_dropped", 0) + 1
+        count(stats, "items_dropped")
         key = f"items_dropped/{cause.reason}"
-        stats[key] = stats.get(key, 0) + 1
+        count(stats, key)
         if run.events.wants(ItemDropped):
             run.events.emit(ItemDropped(item=item, reason=cause.reason))
         return
-    stats["items_failed"] = stats.get("items_failed", 0) + 1
+    count(stats, "items_failed")
     if run.events.wants(ItemFailed):
         run.events.emit(ItemFailed(item=item, error=error))

@@ -13,6 +13,7 @@ from streamcrawl.core import Extent, Run
 from streamcrawl.errors import FlowError, LawBroken, OperatorError, StreamcrawlError
 from streamcrawl.events import OperatorFailed
 from streamcrawl.mistakes import said, shortened
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.declared import Operator, declared
 
 
@@ -221,7 +222,7 @@ class _Guard:
             self._subscribe()
 
     def _tell(self, error: Exception) -> None:
-        self._run.stats["operator_errors"] = self._run.stats.get("operator_errors", 0) + 1
+        count(self._run.stats, "operator_errors")
         if self._run.events.wants(OperatorFailed):
             self._run.events.emit(OperatorFailed(operator=self._name, error=error))
 

@@ -23,6 +23,8 @@ from streamcrawl.urls import host_of, normalize
 class LocalHosts:
     """Politeness of a stage used alone: waiting, without a frontier."""
 
+    places = 0
+
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self.not_before: dict[str, float] = {}

@@ -12,6 +12,7 @@ from reactivex import abc
 from streamcrawl.core import Extent, Run
 from streamcrawl.errors import Drop, OperatorError
 from streamcrawl.items import as_dict
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.edges import item_failed
 
 Incomplete: TypeAlias = Literal["drop", "emit"]
@@ -133,7 +134,7 @@ class Zipping:
                     extent.spoil()
                     extent.release()
                 continue
-            self._run.stats["items_incomplete"] = self._run.stats.get("items_incomplete", 0) + 1
+            count(self._run.stats, "items_incomplete")
             if self._parts.incomplete == "emit":
                 self._emit(found)
                 continue

@@ -15,6 +15,7 @@ from streamcrawl.core import Fetch, Request, Run
 from streamcrawl.errors import FetchError, ProxyError
 from streamcrawl.events import Notice
 from streamcrawl.response import BodyStream, Response
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.fetching import FetchMaker
 from streamcrawl.testing.cassette_file import (
     LARGE,
@@ -99,7 +100,7 @@ async def taped(fetch: Fetch, request: Request, rules: Rules, file: Writer, run:
             file.write(kept, response, _scrubbed(body, rules) if isinstance(body, bytes) else body, error)
         except CassetteError as lost:
             run.fail(lost)
-        count(run, "recorded")
+        count(run.stats, "cassette/recorded")
 
     try:
         response = await fetch(request)
@@ -117,11 +118,6 @@ async def taped(fetch: Fetch, request: Request, rules: Rules, file: Writer, run:
 
     # A large body is not taken into memory, unless secrets have to be looked for in it.
     return response.replace(stream=_Tape(response.stream, end, LARGE if rules.scrub is None else None))
-
-
-def count(run: Run, what: str) -> None:
-    """Add one to a counter of the run."""
-    run.stats[f"cassette/{what}"] = run.stats.get(f"cassette/{what}", 0) + 1
 
 
 class _Tape:

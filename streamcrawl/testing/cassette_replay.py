@@ -15,9 +15,10 @@ from streamcrawl.errors import FetchError, ProxyError
 from streamcrawl.events import Event
 from streamcrawl.headers import Headers
 from streamcrawl.response import Response
+from streamcrawl.streams.counting import count
 from streamcrawl.streams.fetching import FetchMaker
 from streamcrawl.testing.cassette_file import Exchange, Found, KeptError, Place, Writer, body_of, read, scan
-from streamcrawl.testing.cassette_record import Opened, count, kept_request, taped
+from streamcrawl.testing.cassette_record import Opened, kept_request, taped
 from streamcrawl.testing.cassette_rules import Rules
 from streamcrawl.transport.decoding import too_large
 from streamcrawl.urls import scheme_of
@@ -78,12 +79,12 @@ class OpenReplay:
         if len(answers) > 1:
             nth = min(self._given.get(key, 0), len(answers) - 1)
             self._given[key] = nth + 1
-        count(self._run, "replayed")
+        count(self._run.stats, "cassette/replayed")
         return await self._answer(request, read(self._read, answers[nth], self._path))
 
     async def _unknown(self, request: Request) -> Response:
         if not self._adds:
-            count(self._run, "missing")
+            count(self._run.stats, "cassette/missing")
             text = self._not_there(request)
             if self._run.events.wants(Missing):
                 self._run.events.emit(Missing(request=request.origin, text=text))

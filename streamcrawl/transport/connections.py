@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import sys
 from collections import deque
 from typing import Any
 
@@ -12,6 +11,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.tracing import Trace
+
+from streamcrawl.descriptors import descriptors
 
 IDLE = 1024
 """Idle connections that are kept, at most; some 10 KB each, and more with TLS."""
@@ -21,19 +22,6 @@ FEWEST = 16
 
 PAUSES = (0.0, 0.05, 0.2, 1.0)
 """Seconds until a connection is tried again for which there was no descriptor."""
-
-UNKNOWN = 1 << 20
-"""Descriptors on a system that tells no bound."""
-
-
-def descriptors() -> int:
-    """File descriptors that this process may have: what `ulimit -n` says."""
-    if sys.platform == "win32":
-        return UNKNOWN
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return UNKNOWN if soft == resource.RLIM_INFINITY else soft
 
 
 def most_connections() -> int:

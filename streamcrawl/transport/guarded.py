@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamcrawl.core import Request, Run
+from streamcrawl.descriptors import descriptors
 from streamcrawl.errors import FetchTimeout
 from streamcrawl.events import Notice
 from streamcrawl.response import Response
 from streamcrawl.transport.addresses import START
 from streamcrawl.transport.body import shown
-from streamcrawl.transport.connections import descriptors, most_connections
+from streamcrawl.transport.connections import most_connections
 from streamcrawl.transport.http import HttpTransport, tls_context, translate
 from streamcrawl.transport.pool import IDLE_SECONDS
 from streamcrawl.transport.reach import Reaching, site_name
@@ -34,7 +35,7 @@ class GuardedTransport(HttpTransport):
         super().__init__(replace(plain, http2=False, transport=_http2(wire)) if wire.http2 else plain, run)
         self._names = Names(wire.resolver)
         self._reaching = Reaching(run, wire.reach, self._names)
-        places, most = getattr(run.hosts, "places", 0), most_connections()
+        places, most = run.hosts.places, most_connections()
         if places > most:
             text = (
                 f"concurrency={places}, but this process may have {descriptors()} files open at a time (ulimit -n): "
