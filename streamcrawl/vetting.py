@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Literal
+from collections.abc import Collection, Iterator, Mapping
+from operator import itemgetter
+from typing import Any, Literal, cast
 
-from streamcrawl.core import Request
+import msgspec
+
+from streamcrawl.arguments import Kind, kind_of
+from streamcrawl.core import CacheMode, Request
 from streamcrawl.headers import Headers
+from streamcrawl.mistakes import shortened
 
 MOVED = {
     "allow_offsite": 'Request(skip=("scope",))',
@@ -34,11 +39,62 @@ MOVED = {
 """What Scrapy reads in `meta`, and what it is called here."""
 
 
+_RARE: tuple[tuple[str, Any], ...] = (
+    ("cb_kwargs", Mapping[str, Any]),
+    ("meta", dict),
+    ("priority", float),
+    ("slot", str | None),
+    ("not_before", float),
+    ("dont_filter", bool),
+    ("keep_fragments", bool),
+    ("fingerprint_headers", tuple[str, ...]),
+    ("timeout", float | None),
+    ("max_size", int | None),
+    ("stream", bool),
+    ("statuses", Collection[int] | Literal["any"]),
+    ("cookiejar", str | None),
+    ("cache", CacheMode),
+    ("proxy", str | None),
+    ("reach", tuple[str, ...] | None),
+    ("max_retries", int | None),
+    ("max_redirects", int | None),
+    ("skip", tuple[str, ...]),
+    ("referrer_policy", str | None),
+)
+"""Fields that most requests do not have, and what they may be. The layer `cookies` looks at the cookies."""
+
+_rare = itemgetter(*(Request.__struct_fields__.index(name) for name, _ in _RARE))
+_DEFAULTS = _rare(msgspec.structs.astuple(Request("")))
+_KINDS = tuple((name, cast("Kind", kind_of(hint)), hint) for name, hint in _RARE)
+_SEQUENCES = (tuple[str, ...], tuple[str, ...] | None)
+
+
 def vetted(request: Request) -> Request:
-    """The request, with a dict as its headers or text as its body made into what they are to be.
+    """The request, with a dict as its headers, text as its body or a list of names made into what they are to be.
 
     Raises: TypeError naming the field for what makes no sense.
     """
+    rare = _rare(msgspec.structs.astuple(request))
+    changes = {} if rare == _DEFAULTS else dict(_changed(rare))
+    return _said_right(request.replace(**changes) if changes else request)
+
+
+def _changed(rare: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """Names of layers and the like that were given as a list. Raises: TypeError."""
+    for value, default, (name, kind, hint) in zip(rare, _DEFAULTS, _KINDS, strict=True):
+        if value is default or kind.fits(value):
+            continue
+        if hint in _SEQUENCES and isinstance(value, list | set | frozenset):
+            given = tuple(cast("list[Any]", value))
+            if kind.fits(given):
+                yield name, given
+                continue
+        such = f", such as ({value!r},)" if hint in _SEQUENCES and isinstance(value, str) else ""
+        raise TypeError(f"{name}={shortened(cast('object', value), 80)}: {kind.words} is needed{such}")
+
+
+def _said_right(request: Request) -> Request:
+    """What stands in most requests. Raises: TypeError."""
     method: Any = request.method
     told = isinstance(method, str)
     plain = told and method.isupper() and type(request.headers) is Headers and type(request.body) is bytes

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from streamcrawl.core import Failed, Lease, Request
+from streamcrawl.core import Dropped, Failed, Lease, Request
 from streamcrawl.crawl.noting import UNCHANGED
 from streamcrawl.errors import CallbackError
 from streamcrawl.events import Notice
 from streamcrawl.mistakes import own_function, paused_at, written_at
-from streamcrawl.response import Response
 from streamcrawl.spiders.allowed_domains import AllowedDomains
 from streamcrawl.urls import hostname_of, masked, registrable_domain
 
@@ -56,18 +55,22 @@ class Advice:
         """
         run = self._run
         where = paused_at(run.source) or self._callback_of(parent)
-        told = f"the callback for {masked(parent.url)} yielded {text}"
+        told = f"the {'callback' if self._answered() else 'errback'} for {masked(parent.url)} yielded {text}"
         run.callback_failed(parent, lease, CallbackError(f"{told} ({where})" if where else told))
 
     def _callback_of(self, request: Request) -> str:
         """Where the callback begins, or the errback: of one that gives a list, no line is known."""
-        answered = isinstance(self._run.page, Response)
+        answered = self._answered()
         scrape = self._run.crawl.pipes.scrape
         function: object = request.callback if answered else request.errback
         if function is None and scrape is not None:
             function = self._written(scrape.callback if answered else scrape.errback)
         found = own_function(function)
         return "" if found is None else f"{written_at(found)}, in {found.__name__}"
+
+    def _answered(self) -> bool:
+        """Whether a callback is at work, and no errback."""
+        return not isinstance(self._run.page, Failed | Dropped)
 
     def _written(self, function: object) -> object:
         """The function that the user wrote: `parse`, where a spider's own method calls it."""

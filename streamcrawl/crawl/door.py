@@ -21,8 +21,6 @@ from streamcrawl.vetting import MOVED, moved_keys, vetted
 _parse = can_ada.parse
 
 RECENT = 4096
-TOLD = 3
-"""How often one kind of mistake is told of."""
 
 
 class Door:
@@ -40,7 +38,7 @@ class Door:
     ) -> None:
         self._recent: set[str] = set()
         """URLs, as they were written, that were known a moment ago: most links of a site are on all of its pages."""
-        self._told: dict[str, int] = {}
+        self._told: set[str] = set()
         self._refused = refused
         self._lost = lost
         self._frontier = frontier
@@ -139,17 +137,17 @@ class Door:
 
     def _vetted(self, request: Request) -> Request:
         """Raises: TypeError."""
-        if request.meta:
-            for key in moved_keys(request):
-                self._tell(f"meta[{key!r}] does nothing here, write {MOVED[key]}", "warning")
-        return vetted(request)
+        vetted_one = vetted(request)
+        if vetted_one.meta:
+            for key in moved_keys(vetted_one):
+                self._tell(f"meta[{key!r}] does nothing here, write {MOVED[key]}")
+        return vetted_one
 
-    def _tell(self, text: str, level: str) -> None:
-        """A mistake in the flow, told a few times."""
-        kind = text[:14]
-        self._told[kind] = told = self._told.get(kind, 0) + 1
-        if told <= TOLD and self._events.wants(Notice):
-            self._events.emit(Notice(text=text, level=level))
+    def _tell(self, text: str) -> None:
+        """A mistake in the flow, told once."""
+        if text not in self._told and self._events.wants(Notice):
+            self._told.add(text)
+            self._events.emit(Notice(text=text, level="warning"))
 
     def again(self, again: Again) -> None:
         """A hop or a retry goes back to the frontier.

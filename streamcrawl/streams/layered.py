@@ -142,6 +142,11 @@ def response_of(input: ScrapeInput) -> Response | None:
     return input if isinstance(input, Response) else None
 
 
+def function_for(input: ScrapeInput) -> str:
+    """What is called for it."""
+    return "the errback" if isinstance(input, Failed | Dropped) else "the callback"
+
+
 def no_item(value: object, input: ScrapeInput, who: str, how: str, source: object = None) -> InvalidOutput:
     """The error that tells of an output which is neither item nor Request, or of a Request without a URL.
 

@@ -34,7 +34,7 @@ from streamcrawl.streams.edges import closed
 from streamcrawl.streams.errbacks import taken
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 from streamcrawl.streams.layer import stray
-from streamcrawl.streams.layered import Given, Hooked, Layers, no_item, refused, response_of, unskipped
+from streamcrawl.streams.layered import Given, Hooked, Layers, function_for, no_item, refused, response_of, unskipped
 from streamcrawl.streams.local import running
 from streamcrawl.streams.scrape_hooks import InvalidOutput, ScrapeHooks
 from streamcrawl.streams.whole import SPELL, TURN, Whole
@@ -212,7 +212,7 @@ class Scraping:
         elif is_awaitable(result):
             self._spawn(page, self._await(page, function, result))
         else:
-            self._done(page, no_item(result, page.input, "the callback", "returned"))
+            self._done(page, no_item(result, page.input, function_for(page.input), "returned"))
 
     def _spawn(self, page: Page, work: Coroutine[Any, Any, None]) -> None:
         context = copy_context()
@@ -312,7 +312,7 @@ class Scraping:
         run = self._run
         if isinstance(output, Request):
             if not isinstance(output.url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
-                raise no_item(output, page.input, "the callback", "yielded", page.source)
+                raise no_item(output, page.input, function_for(page.input), "yielded", page.source)
             before, run.extent = run.extent, page.extent
             run.source = page.source
             try:
@@ -341,7 +341,7 @@ class Scraping:
                 run.extent = before
                 extent.release()
         elif output is not None:
-            raise no_item(output, page.input, "the callback", "yielded", page.source)
+            raise no_item(output, page.input, function_for(page.input), "yielded", page.source)
 
     def _pass_on(self, item: Any, page: ScrapeInput) -> None:
         if self._items:
@@ -354,7 +354,7 @@ class Scraping:
         if response is not None and response.stream is not None:
             self._spawn(page, closed(response.stream))
         if error is not None and not isinstance(error, StreamcrawlError):
-            error = _raised(error, page.input, f"layer {culprit}" if culprit else "the callback")
+            error = _raised(error, page.input, f"layer {culprit}" if culprit else function_for(page.input))
         before = self._run.extent
         self._run.extent = page.extent
         try:
@@ -381,7 +381,7 @@ class Scraping:
         try:
             _end_of(page.outputs)
         except Exception as error:  # in its `finally`
-            text = str(_raised(error, page.input, "the callback"))
+            text = str(_raised(error, page.input, function_for(page.input)))
             self._run.events.emit(Notice(text=text, level="error"))
 
     def on_completed(self) -> None:

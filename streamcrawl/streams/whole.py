@@ -16,7 +16,7 @@ from streamcrawl.core import Request, ScrapeInput
 from streamcrawl.items import is_item
 from streamcrawl.streams.kinds import is_async_iterable, is_awaitable, is_several
 from streamcrawl.streams.layer import stray
-from streamcrawl.streams.layered import Hooked, Layers, no_item
+from streamcrawl.streams.layered import Hooked, Layers, function_for, no_item
 from streamcrawl.streams.scrape_hooks import InvalidOutput
 
 TURN = 0.01
@@ -176,10 +176,11 @@ class Whole:
         if isinstance(result, Request) or is_item(result):
             yield result
             return
+        function = function_for(self._input)
         if not is_async_iterable(result) and not is_several(result):
-            raise self._wrong(no_item(result, self._input, "the callback", "returned"))
+            raise self._wrong(no_item(result, self._input, function, "returned"))
         async for output in self._kept(self._pulled(result), -1, 4):
-            yield self._checked(output, "the callback")
+            yield self._checked(output, function)
 
     async def _recovered(self, layer: Hooked, result: Any) -> AsyncIterator[Any]:
         """What a layer gave instead of an exception."""

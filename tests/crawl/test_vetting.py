@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamcrawl import Crawl, Request, Response
+from streamcrawl import Crawl, Failed, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.events import CallbackFailed, Notice
 from streamcrawl.testing import FakeFetch, run_virtual
@@ -26,6 +26,10 @@ def test_what_is_meant() -> None:
     assert (request.headers.pairs(), request.body, request.method) == ((("A", "b"), ("n", "1")), b"text", "POST")
     fine = Request(URL)
     assert vetted(fine) is fine
+    fine = made(meta={1: 2}, cb_kwargs={"a": 1}, priority=1.5, timeout=5, skip=("cookies",), statuses=range(400, 600))
+    assert vetted(fine) is fine
+    request = vetted(made(skip=["cookies"], fingerprint_headers={"Accept"}, reach=["any"], statuses="any"))
+    assert (request.skip, request.fingerprint_headers, request.reach) == (("cookies",), ("Accept",), ("any",))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +42,20 @@ def test_what_is_meant() -> None:
         ({"errback": "failed"}, "errback='failed': a function"),
         ({"method": None}, "method=None: text, such as 'GET'"),
         ({"method": b"POST"}, "method=b'POST': text, such as 'GET'"),
+        ({"priority": "high"}, "priority='high': a number is needed"),
+        ({"meta": 3}, "meta=3: a dict is needed"),
+        ({"cb_kwargs": ["page"]}, r"cb_kwargs=\['page'\]: a dict"),
+        ({"timeout": "5"}, "timeout='5': a number or None is needed"),
+        ({"max_retries": 1.5}, "max_retries=1.5: a whole number or None is needed"),
+        ({"skip": "cookies"}, r"skip='cookies': a tuple of text is needed, such as \('cookies',\)"),
+        ({"reach": "10.0.0.0/8"}, r"reach='10.0.0.0/8': .*such as \('10.0.0.0/8',\)"),
+        ({"skip": ["cookies", 1]}, r"skip=\['cookies', 1\]: a tuple of text"),
+        ({"statuses": 404}, "statuses=404: a list of whole numbers or 'any' is needed"),
+        ({"statuses": "404"}, "statuses='404': "),
+        ({"cache": "nostore"}, "cache='nostore': 'default', 'no-store', "),
+        ({"cookiejar": 1}, "cookiejar=1: text or None"),
+        ({"dont_filter": "yes"}, "dont_filter='yes': True or False"),
+        ({"not_before": None}, "not_before=None: a number"),
     ],
 )
 def test_what_cannot_be_meant(fields: dict[str, Any], said: str) -> None:
@@ -89,8 +107,9 @@ def test_a_start_that_makes_no_sense_fails() -> None:
     assert (summary.counts.failed, summary.pages, len(fetch.log)) == (1, 1, 1)
 
 
-def test_keys_of_meta_that_do_something_in_scrapy_are_told() -> None:
-    _, _, told = crawled(Request(URL, meta={"proxy": "http://127.0.0.1:9", "mine": 1}))
+def test_keys_of_meta_that_do_something_in_scrapy_are_told_once() -> None:
+    start = [Request(f"{URL}?{number}", meta={"proxy": "http://127.0.0.1:9", "mine": 1}) for number in range(3)]
+    _, _, told = crawled(start)
     assert told == ["meta['proxy'] does nothing here, write Request(proxy=…)"]
 
 
@@ -100,3 +119,23 @@ def test_a_method_that_is_none_is_counted_like_any_mistake() -> None:
     assert summary.balanced
     assert (summary.counts.dropped, summary.pages) == ({"invalid request": 1}, 2)
     assert ["method=None: text, such as 'GET'" in text for text in told] == [True]
+
+
+def test_a_mistake_of_an_errback_is_told_as_such() -> None:
+    def fails(failed: Failed) -> None:
+        raise KeyError("gone")
+
+    def yields(failed: Failed) -> Iterator[Any]:
+        yield 5
+
+    def leads(failed: Failed) -> Iterator[Any]:
+        yield made(timeout="5").replace(url=f"{URL}x")
+
+    links = [Request(f"{URL}{each.__name__}", errback=each) for each in (fails, yields, leads)]
+    summary, _, told = crawled(URL, *links)
+    assert summary.counts.callback_errors == 3
+    assert sorted(text.partition(" (")[0] for text in told) == [
+        f"the errback for {URL}fails raised KeyError: 'gone'",
+        f"the errback for {URL}leads yielded {URL}x, which is not asked for: timeout='5': a number or None is needed",
+        f"the errback for {URL}yields yielded 5",
+    ]
