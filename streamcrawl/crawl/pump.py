@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING
 
 from streamcrawl.events import Stalled
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 TURNS = 16
 """Times that the start is asked in a row, before others get their turn."""
+
+PATIENCE = 5.0
+"""Seconds without anything to send, places being free, after which the start is asked for other hosts."""
 
 STALL = 30.0
 """Seconds without any progress after which it is told who holds what."""
@@ -28,6 +32,8 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._moves = 0
+        self._idle: float | None = None
+        """Since when places are free, the start has more, and nothing that was taken of it can be sent."""
 
     def start(self) -> None:
         """Begin to hand requests out."""
@@ -70,15 +76,29 @@ class Pump:
         while self._room():
             lease = run.frontier.lease(run.accepted)
             if lease is not None:
+                self._idle = None
                 run.send(lease)
                 continue
             wanted = run.begin.wanted(run.hosts.places - run.flying, run.frontier.waiting_starts)
+            if wanted <= 0 and run.begin.keeps_to_one_host and self._waited_long():
+                continue
             if wanted <= 0 or not run.begin.can_pull or not run.begin.pull(wanted):
                 return
             turns += 1
             if turns > TURNS:
                 self.moved()  # a start of nothing but duplicates must not keep the loop
                 return
+
+    def _waited_long(self) -> bool:
+        """Whether it is time to ask the start for more than there are places free; if so, it will be."""
+        now = self._run.loop.time()
+        if self._idle is None:
+            self._idle = now
+        if now < self._idle + PATIENCE:
+            return False
+        self._idle = None
+        self._run.begin.look_further()
+        return True
 
     def _room(self) -> bool:
         """Whether one more request may go out: a place, memory, and no limit reached."""
@@ -116,6 +136,8 @@ class Pump:
         if run.over.is_set() or run.paused or not self._room():
             return
         due = run.frontier.next_time()
+        if self._idle is not None and run.begin.keeps_to_one_host:
+            due = min(inf if due is None else due, self._idle + PATIENCE)
         if due is not None:
             self._timer = run.loop.call_at(due, self.moved)
 

@@ -49,6 +49,7 @@ class Start:
         self._ahead = run.crawl.options.concurrency
         self._host = ""
         self._hosts_differ = False
+        """As far as is known; or it is high time to look for a host that does."""
         self._iterator: Iterator[Any] | None = None
         self._async: AsyncIterator[Any] | None = None
         self._pulling: asyncio.Task[None] | None = None
@@ -100,6 +101,15 @@ class Start:
         return self._iterator is not None or self._async is not None
 
     @property
+    def keeps_to_one_host(self) -> bool:
+        """Whether no more is taken than there are places free: so far it has named one host alone."""
+        return not self._hosts_differ and self.can_pull
+
+    def look_further(self) -> None:
+        """What was taken waits for its host, and nothing can be sent: other hosts may come behind it."""
+        self._hosts_differ = True
+
+    @property
     def may_move(self) -> bool:
         """Whether something may come without being asked for."""
         return not self.exhausted and not self.can_pull
@@ -108,8 +118,8 @@ class Start:
         """How many elements to ask for.
 
         As many as there are places free; those taken before and still waiting (their host is busy) count as taken for
-        these places. Only a start that names several hosts is asked for more, up to a bound, so that one slow host at
-        its head does not keep the others idle.
+        these places. Only a start that names several hosts, or may, is asked for more, up to a bound, so that one slow
+        host at its head does not keep the others idle.
 
         Args:
             free: Places on the wire that no waiting request can take.

@@ -14,6 +14,7 @@ from reactivex import operators as rx
 from streamcrawl import Crawl, Request, Response, Slot
 from streamcrawl import operators as ops
 from streamcrawl.core import ItemId, Run
+from streamcrawl.errors import ConnectError
 from streamcrawl.streams.sink import SinkOperator
 from streamcrawl.testing.fake_fetch import FakeFetch, page
 from streamcrawl.testing.virtual_time import run_virtual
@@ -56,13 +57,13 @@ def test_an_endless_start_is_taken_no_faster_than_places_are_free() -> None:
             yield f"http://a.test/{n}"
 
     async def main() -> None:
-        fetch = FakeFetch({}, latency=10.0)
+        fetch = FakeFetch({}, latency=4.0)
         flow = Crawl(endless(), concurrency=16, per_host=4).pipe(
             ops.download(*BARE, fetch=fetch), ops.scrape(one_item, ops.http_error(allow="any"))
         )
         run = flow.start()
         for _ in range(20):
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(2.0)
             assert taken <= run.counts.pages + 16
         assert taken > 30
         run.stop()
@@ -71,6 +72,58 @@ def test_an_endless_start_is_taken_no_faster_than_places_are_free() -> None:
         assert summary.pages + summary.waiting == taken
 
     run_virtual(main())
+
+
+def sent_beside_a_slow_host(start: Iterator[str], slow: Any = "", **options: Any) -> list[float]:
+    """When the requests for other hosts were sent.
+
+    Args:
+        slow: What the slow host answers.
+    """
+    fetch = FakeFetch({f"http://slow.test/{n}": slow for n in range(5000)} | {"/": ""})
+    layers = ops.default_layers(robots_txt=None, retry=ops.retry(times=0))
+    flow = Crawl(start, scope="any", jitter=0, **options).pipe(ops.download(*layers, fetch=fetch), ops.scrape(one_item))
+
+    async def main() -> None:
+        run = flow.start()
+        await asyncio.sleep(30.0)
+        run.stop()
+        assert (await run).balanced
+
+    run_virtual(main)
+    return [at for at, request in fetch.log if "slow" not in request.url]
+
+
+BUSY = page(status=429, headers={"Retry-After": "600"})
+SLOW: dict[str, tuple[Any, dict[str, Any]]] = {
+    "it is down, and rests": (ConnectError("refused"), {}),
+    "it asks for time": (BUSY, {}),
+    "it has a long delay": ("", {"per_host": 1, "delay": 60.0}),
+}
+
+
+@pytest.mark.parametrize(("slow", "options"), SLOW.values(), ids=SLOW)
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_a_slow_host_at_the_head_of_the_start_keeps_no_others_waiting(
+    slow: Any, options: dict[str, Any], concurrency: int
+) -> None:
+    urls = [f"http://slow.test/{n}" for n in range(500)] + [f"http://other{n}.test/" for n in range(3)]
+    sent = sent_beside_a_slow_host(iter(urls), slow, **{"concurrency": concurrency, **options})
+    assert len(sent) == 3
+    assert max(sent) < 10
+
+
+def test_of_an_endless_start_whose_host_asks_for_time_no_more_than_a_bound_is_taken() -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        for n in count():
+            taken += 1
+            yield f"http://slow.test/{n}"
+
+    assert not sent_beside_a_slow_host(endless(), BUSY)
+    assert 16 < taken <= 4096 + 16
 
 
 def test_an_endless_async_start_is_taken_no_faster_either() -> None:
