@@ -100,3 +100,14 @@ __all__ = [
 ]
 
 check_arguments(__name__, __all__)
+
+
+def __getattr__(name: str) -> object:
+    from reactivex import operators as rx
+
+    what = f"module {__name__!r} has no attribute {name!r}"
+    if not name.startswith("_") and hasattr(rx, name):
+        raise AttributeError(
+            f"{what}: it is reactivex's, from reactivex import operators as rx, and write rx.{name}(…)"
+        )
+    raise AttributeError(what)

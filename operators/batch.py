@@ -83,6 +83,7 @@ class Batch:
     """What `batch` returns: an operator that the run can flush."""
 
     carries_leases: ClassVar[bool] = True
+    takes_items: ClassVar[bool] = True
     count: int
     seconds: float | None
 

@@ -39,6 +39,12 @@ _ORDER: dict[str, Callable[[], Layer] | None] = {
 """The outermost first. None: its place is kept; what it does by default belongs to `fetch` or to `Crawl(scope=…)`."""
 
 
+def where_it_goes(name: str) -> str:
+    """How a layer of this name is put into a crawl: for those who put it somewhere else."""
+    layers = f"*ops.default_layers({name}=ops.{name}(…))" if name in _ORDER else f"*ops.default_layers(), {name}"
+    return f"{name} is a layer of download: write ops.download({layers})"
+
+
 def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:
     """The layers that `download()` has, with some of them changed or removed by name.
 
@@ -50,11 +56,14 @@ def default_layers(**changes: Layer | None) -> tuple[Layer, ...]:
     Args:
         changes: A layer to stand in the place of that name, or None to leave it out.
 
-    Raises: ValueError for a name that is no place.
+    Raises: ValueError for a name that is no place; TypeError for what is no layer.
     """
     unknown = sorted(set(changes) - set(_ORDER))
     if unknown:
         raise ValueError(f"no default layer is called {unknown[0]!r}; the names are {', '.join(_ORDER)}")
+    for name, layer in changes.items():
+        if layer is not None and not callable(layer):  # pyright: ignore[reportUnnecessaryComparison] - users err
+            raise TypeError(f"default_layers({name}={layer!r}): a layer, such as ops.{name}(…), or None for none")
     layers: list[Layer] = []
     for name, make in _ORDER.items():
         layer = changes[name] if name in changes else make() if make is not None else None

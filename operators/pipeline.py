@@ -20,6 +20,7 @@ class Pipeline:
     """What `pipeline` returns."""
 
     carries_leases: ClassVar[bool] = True
+    takes_items: ClassVar[bool] = True
     steps: tuple[Step, ...]
     limit: int
 

@@ -11,6 +11,7 @@ from reactivex import operators as rx
 
 from streamcrawl.core import RUN, Callback, Done, Errback, ScrapeLayer, Scraper
 from streamcrawl.operators.copied_fields import copied_fields
+from streamcrawl.operators.default_layers import where_it_goes
 from streamcrawl.operators.depth import depth
 from streamcrawl.operators.http_error import http_error
 from streamcrawl.operators.referer import referer
@@ -91,7 +92,7 @@ def scrape(
         if not callable(each):
             raise TypeError(f"scrape() takes a callback and layers, and {each!r} is not callable")
         if isinstance(each, NamedLayer):
-            raise TypeError(f"{each.name} is a layer of download: write ops.download(ops.{each.name}(…), …)")
+            raise TypeError(where_it_goes(each.name))
     given = {str(getattr(layer, "name", "")): layer for layer in layers}
     outer = [given[name] if name in given else make() for name, make in _DEFAULTS.items()] if defaults else []
     inner = [layer for layer in layers if layer not in outer]

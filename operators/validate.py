@@ -29,6 +29,7 @@ class Validate:
     """What `validate` returns: an operator that keeps the laws by itself."""
 
     carries_leases: ClassVar[bool] = True
+    takes_items: ClassVar[bool] = True
     model: str
     check: Check
     output: Output

@@ -23,6 +23,7 @@ class ZipBy:
     """What `zip_by` returns: an operator that carries leases, and that the run can flush."""
 
     carries_leases: ClassVar[bool] = True
+    takes_items: ClassVar[bool] = True
     parts: Parts
 
     @property

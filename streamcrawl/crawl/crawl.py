@@ -20,7 +20,7 @@ from streamcrawl.crawl.frozen import frozen
 from streamcrawl.crawl.interrupts import interrupting
 from streamcrawl.crawl.loading import BEGINNING
 from streamcrawl.crawl.of import begun, bind, exchanged, of_spider
-from streamcrawl.crawl.options import Options
+from streamcrawl.crawl.options import Options, check_names
 from streamcrawl.crawl.run import Run
 from streamcrawl.crawl.start import checked
 from streamcrawl.crawl.summary import Summary
@@ -54,6 +54,9 @@ _M = TypeVar("_M")
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Op: TypeAlias = Callable[[Observable[_In]], Observable[_Out]]
+
+PARTS = ("start", "download", "layers", "callback")
+"""What `Crawl.replace` changes beside the options."""
 
 
 @telling
@@ -267,10 +270,11 @@ class Crawl(Generic[T]):
 
         Raises: TypeError, ValueError as `Crawl` does; FlowError for a part that the pipe does not have.
         """
+        check_names(changes, PARTS)
         made = self._copy()
         if "start" in changes:
             made.start_source = checked(changes.pop("start"))
-        parts = {name: changes.pop(name) for name in ("download", "layers", "callback") if name in changes}
+        parts = {name: changes.pop(name) for name in PARTS[1:] if name in changes}
         if parts:
             made.operators = exchanged(self.operators, **parts)
             made.pipes = sort_out(made.operators)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from streamcrawl.core import Request
 from streamcrawl.frontier.hosts import Slot
+from streamcrawl.mistakes import nearest
 from streamcrawl.scoping import scope_test
+
+
+def check_names(changes: Iterable[str], parts: tuple[str, ...]) -> None:
+    """Raises: TypeError for a name that is neither an option nor a part of a crawl."""
+    names = (*Options.__dataclass_fields__, *parts)
+    for name in changes:
+        if name not in names:
+            near = nearest(name, names)
+            meant = f"did you mean {near!r}?" if near else f"it takes {', '.join(names)}"
+            raise TypeError(f"Crawl.replace() got an unexpected keyword argument {name!r}; {meant}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,18 @@ from reactivex.disposable import CompositeDisposable
 
 from streamcrawl.core import Done, Dropped, Extent, Failed, Outcome, Request, Run, ScrapeInput, Scraper
 from streamcrawl.errors import FlowError, LawBroken
+from streamcrawl.operators.default_layers import where_it_goes
 from streamcrawl.operators.download import Download
 from streamcrawl.operators.scrape import Scrape
 from streamcrawl.response import Response
-from streamcrawl.streams.declared import Operator, carries_leases
+from streamcrawl.streams.declared import Operator, carries_leases, takes_items
 from streamcrawl.streams.edges import Items, OneToOne
 from streamcrawl.streams.guard import Edge, beside, guard
 from streamcrawl.streams.inlet import Inlet
+from streamcrawl.streams.layer import NamedLayer
 from streamcrawl.streams.local import running
 from streamcrawl.streams.naming import name_of
+from streamcrawl.streams.scrape_layer import NamedScrapeLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,25 @@ class Pipe:
     items: tuple[Operator, ...]
 
 
-def _instead(operator: Any) -> str:
-    """What an operand of `pipe` is that is no operator."""
-    return "an item pipeline: write ops.pipeline(…) with it" if hasattr(operator, "process_item") else "none"
+def _checked(operator: Any) -> None:
+    """Raises: TypeError for an operand of `pipe` that is no operator."""
+    if isinstance(operator, FunctionType) and operator.__module__ == f"streamcrawl.operators.{operator.__name__}":
+        raise TypeError(f"pipe() takes operators: write ops.{operator.__name__}(…), with its arguments")
+    if isinstance(operator, NamedLayer) and not carries_leases(operator):
+        raise TypeError(where_it_goes(operator.name))
+    if isinstance(operator, NamedScrapeLayer):
+        raise TypeError(f"{operator.name} is a scrape layer: write ops.scrape(callback, ops.{operator.name}(…))")
+    if hasattr(operator, "process_item"):
+        raise TypeError(f"pipe() takes operators, and {operator!r} is an item pipeline: write ops.pipeline(…) with it")
+    if not callable(operator):
+        raise TypeError(f"pipe() takes operators, and {operator!r} is none")
+
+
+def _no_items_yet(operators: list[Operator]) -> None:
+    """Raises: FlowError if one of these is for items, and stands before the scrape that gives them."""
+    for operator in operators:
+        if takes_items(operator):
+            raise FlowError(f"{name_of(operator)} takes items: put it after ops.scrape(…) in the pipe")
 
 
 def sort_out(operators: tuple[Any, ...]) -> Pipe:
@@ -49,20 +68,19 @@ def sort_out(operators: tuple[Any, ...]) -> Pipe:
     download: Download | None = None
     scrape: Scrape | None = None
     for operator in operators:
-        if isinstance(operator, FunctionType) and operator.__module__ == f"streamcrawl.operators.{operator.__name__}":
-            raise TypeError(f"pipe() takes operators: write ops.{operator.__name__}(…), with its arguments")
+        _checked(operator)
         if isinstance(operator, Download):
             if download is not None or scrape is not None:
                 raise FlowError("a crawl has one download(), before scrape()")
             download = operator
+            _no_items_yet(edges[0])
         elif isinstance(operator, Scrape):
             if scrape is not None:
                 raise FlowError("a crawl has one scrape(); give requests a callback of their own to branch")
             if download is None:
                 raise FlowError("scrape() comes after download() in the pipe")
             scrape = operator
-        elif not callable(operator) or hasattr(operator, "process_item"):
-            raise TypeError(f"pipe() takes operators, and {operator!r} is {_instead(operator)}")
+            _no_items_yet(edges[1])
         else:
             edges[2 if scrape is not None else 1 if download is not None else 0].append(cast(Operator, operator))
     targets = [target for operator in edges[2] or edges[1] if (target := getattr(operator, "target", None)) is not None]

@@ -34,6 +34,11 @@ def carries_leases(operator: object) -> bool:
     return bool(getattr(operator, "carries_leases", False))
 
 
+def takes_items(operator: object) -> bool:
+    """Whether the operator is one for items alone: requests and outcomes must not be kept, or come in lists."""
+    return bool(getattr(operator, "takes_items", False))
+
+
 def declared(operator: Operator) -> Declared:
     """The operator with its declarations, which may be none."""
     return operator if isinstance(operator, Declared) else Declared(operator)

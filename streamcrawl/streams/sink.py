@@ -24,6 +24,7 @@ class SinkOperator:
     __slots__ = ()
 
     carries_leases: ClassVar[bool] = True
+    takes_items: ClassVar[bool] = True
     concurrency: ClassVar[int] = 1
     """Items that it accepts at once."""
     repeats: ClassVar[bool] = False

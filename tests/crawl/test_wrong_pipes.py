@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -12,6 +12,8 @@ from streamcrawl import Crawl, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.errors import FlowError
 from streamcrawl.events import CallbackFailed
+from streamcrawl.streams.layer import Hooks, layer
+from streamcrawl.streams.naming import name_of
 
 
 async def fetch(request: Request) -> Response:
@@ -22,11 +24,26 @@ def parse(page: Any) -> Any:
     return {"url": page.url}
 
 
+RETRY = r"retry is a layer of download: write ops\.download\(\*ops\.default_layers\(retry=ops\.retry\(…\)\)\)"
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: ops.download(_any(ops.depth(limit=1))), r"depth is a scrape layer: write ops\.scrape\(callback, "),
-        (lambda: ops.scrape(parse, _any(ops.retry())), r"retry is a layer of download: write ops\.download\("),
+        (lambda: ops.scrape(parse, _any(ops.retry())), RETRY),
+        (lambda: Crawl("http://a.test/").pipe(ops.download(), _any(ops.retry())), RETRY),
+        (lambda: Crawl("http://a.test/").pipe(ops.download(), _any(ops.depth())), r"depth is a scrape layer: write "),
+        (
+            lambda: Crawl("http://a.test/").pipe(_any(layer("mine", lambda run: Hooks()))),
+            r"\(\*ops\.default_layers\(\), mine\)",
+        ),
+        (lambda: ops.default_layers(robots_txt=_any(False)), r"robots_txt=False\): a layer, such as ops\.robots_txt\("),
+        (
+            lambda: Crawl("http://a.test/").replace(limit_page=3),
+            r"'limit_page'; did you mean 'limit_pages'",
+        ),
+        (lambda: Crawl("http://a.test/").replace(user_agent="x"), r"'user_agent'; it takes concurrency, per_host, "),
         (lambda: ops.download(_any(ops.default_layers())), r"is none: write ops\.download\(\*layers\), with the star"),
         (lambda: Crawl("http://a.test/", delay=_any("fast")), "delay is 'fast'; it must be a number"),
         (lambda: Crawl("http://a.test/", concurrency=_any("8")), "concurrency is '8'; it must be a number"),
@@ -42,6 +59,41 @@ def test_told_when_built(make: Callable[[], object], said: str) -> None:
 def test_a_bound_that_is_no_number_is_told() -> None:
     with pytest.raises(ValueError, match="delay is nan; it must be 0 or more"):
         Crawl("http://a.test/", delay=float("nan"))
+
+
+class Page(TypedDict):
+    url: str
+
+
+ITEMS_ONLY: list[Any] = [
+    ops.feed("items.jsonl"),
+    ops.sqlite("items.db"),
+    ops.images("folder"),
+    ops.files("folder"),
+    ops.batch(2),
+    ops.zip_by("id", "price", "name"),
+    ops.validate(Page),
+    ops.pipeline(print),
+]
+
+
+@pytest.mark.parametrize("operator", ITEMS_ONLY, ids=name_of)
+def test_what_is_for_items_stands_behind_scrape(operator: Any) -> None:
+    start, said = Crawl("http://a.test/"), r"takes items: put it after ops\.scrape\(…\) in the pipe"
+    with pytest.raises(FlowError, match=said):
+        start.pipe(operator, ops.download(fetch=fetch))
+    with pytest.raises(FlowError, match=said):
+        start.pipe(ops.download(fetch=fetch), operator, ops.scrape(parse))
+    start.pipe(ops.download(fetch=fetch), operator)  # with no scrape, the responses are the items
+
+
+def test_an_operator_of_reactivex_is_told_as_such() -> None:
+    for name in ("filter", "map"):
+        with pytest.raises(AttributeError, match=rf"it is reactivex's, .*write rx\.{name}\(…\)"):
+            getattr(ops, name)
+    with pytest.raises(AttributeError, match=r"has no attribute 'throtle'$"):
+        _ = _any(ops).throtle
+    assert not hasattr(ops, "__wrapped__")
 
 
 def merged(item: Any) -> Any:
