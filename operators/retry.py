@@ -83,7 +83,10 @@ def retry(
                 return outcome
             asked = rest_asked(run, outcome, max_retry_after)
             origin = outcome.request.origin
-            if origin.attempt >= policy.times_for(origin):
+            times = policy.times_for(origin)
+            if not times:
+                return outcome
+            if origin.attempt >= times:
                 give_up(run, origin, reason_of(outcome), policy.level_for(origin))
             elif asked > max_retry_after:
                 count(run.stats, "retry/retry_after_too_long")

@@ -10,6 +10,7 @@ from math import inf
 from random import Random
 from typing import TypeAlias
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Failed, Outcome
 from streamcrawl.errors import ConnectError, FetchTimeout, OperatorError, ProtocolError, ProxyError, ResolveError
 from streamcrawl.response import Response
@@ -37,6 +38,7 @@ NOT_CACHED = "not in the cache"
 """The flag of the 504 of a cache that must ask nobody, and why it drops other requests."""
 
 
+@telling
 def backoff(first: float, *, factor: float = 2.0, ceiling: float, jitter: float = 0.5) -> Wait:
     """Waits that grow: `first` seconds, then `factor` times as long each time, up to `ceiling`.
 
@@ -73,6 +75,7 @@ def waited(wait: Wait, repeat: int, random: Random) -> float:
     return seconds
 
 
+@telling
 def worth_a_repeat(
     statuses: Collection[int] = TRANSIENT_STATUSES,
     errors: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
@@ -105,9 +108,7 @@ def worth_a_repeat(
             return outcome.status in (chosen if unsafe or outcome.request.method in IDEMPOTENT else undone)
         if not isinstance(outcome, Failed):
             return False
-        error = outcome.error
-        if isinstance(error, OperatorError) and isinstance(error.error, Exception):
-            error = error.error
+        error = unwrapped(outcome.error)
         if not isinstance(error, errors):
             return False
         return unsafe or outcome.request.method in IDEMPOTENT or isinstance(error, UNDONE_ERRORS)
@@ -129,12 +130,22 @@ def ailing(outcome: Outcome) -> bool:
     return isinstance(outcome, Failed) and isinstance(outcome.error, HOST_ERRORS)
 
 
+def unwrapped(error: Exception) -> Exception:
+    """What a `fetch` or a layer of the user's own raised; any other error as it is."""
+    return error.error if isinstance(error, OperatorError) and isinstance(error.error, Exception) else error
+
+
 def is_wanted(outcome: Outcome) -> bool:
     """Whether it is a response that the request asked for, by its status or by `only-if-cached`: no failure then."""
     if not isinstance(outcome, Response):
         return False
     wanted = outcome.request.statuses
     return wanted == "any" or outcome.status in wanted or NOT_CACHED in outcome.flags
+
+
+def is_of_the_past(outcome: Outcome) -> bool:
+    """Whether the `http_cache` has answered without the server: that says nothing of how the host is now."""
+    return isinstance(outcome, Response) and "cached" in outcome.flags and "revalidated" not in outcome.flags
 
 
 def retry_after(value: str, now: float) -> float:

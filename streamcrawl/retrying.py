@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from streamcrawl.backoff import Wait, backoff, retry_after, waited
+from streamcrawl.backoff import Wait, backoff, is_of_the_past, retry_after, unwrapped, waited
 from streamcrawl.breaker import host_for
 from streamcrawl.core import RUN, Again, Failed, Outcome, Request, Run
 from streamcrawl.events import Notice
@@ -130,7 +130,7 @@ def rest_asked(run: Run, outcome: Outcome, longest: float) -> float:
 
     Source: RFC 9110 §10.2.3; RFC 6585 §4.
     """
-    if not isinstance(outcome, Response):
+    if not isinstance(outcome, Response) or is_of_the_past(outcome):
         return 0.0
     values = outcome.headers.getall("retry-after")
     if not values:
@@ -158,7 +158,7 @@ def count_repeat(run: Run, reason: str, key: str = "retry") -> None:
 def reason_of(outcome: Outcome) -> str:
     """An outcome in a word or two, as counters name it."""
     if isinstance(outcome, Failed):
-        return name_of(outcome.error)
+        return name_of(unwrapped(outcome.error))
     if not isinstance(outcome, Response):
         return type(outcome).__name__
     try:

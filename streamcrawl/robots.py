@@ -22,6 +22,10 @@ PARSED = 500 * 1024
 """Bytes of a robots.txt that count. Source: RFC 9309 §2.5, which asks for no fewer."""
 
 
+NOT_REACHED = "robots.txt unreachable"
+"""Why requests are dropped whose host gave no robots.txt, and no word that there is none."""
+
+
 class RequestRate(NamedTuple):
     """What a Request-rate line asks for: no more than so many requests in so many seconds."""
 

@@ -15,6 +15,7 @@ from streamcrawl.headers import NO_HEADERS, Headers
 from streamcrawl.response import BodyStream, Response
 from streamcrawl.robots import (
     DEFAULT_AGENT,
+    NOT_REACHED,
     PARSED,
     RobotsParsed,
     RobotsParser,
@@ -65,6 +66,7 @@ class Gate:
         self._run = run
         self._policy = policy
         self._answers = Answers(run)
+        self._begun = run.now()
         self._hosts = self._answers.known
         self._asking: dict[str, asyncio.Future[Known | None]] = {}
         self._closed: Counter[str] = Counter()
@@ -96,7 +98,7 @@ class Gate:
         if known.rules is None:
             if known.error is not None and not _is_question(request):
                 return Failed(request, known.error)
-            allowed, reason = not known.unreachable, "robots.txt unreachable"
+            allowed, reason = not known.unreachable, NOT_REACHED
         else:
             allowed, reason = known.rules.allowed(request.url, self._agent(request)), "robots.txt"
         if allowed or _is_question(request):
@@ -298,7 +300,9 @@ class Gate:
             return None
         # The clock may have been set back since, and another time been asked for.
         rest = min(kept.until - self._run.now(), policy.unreachable_ttl if kept.unreachable else policy.ttl)
-        if rest <= 0 and not stale:
+        # Whoever lets a job go on has reason to think that its hosts can be reached.
+        earlier = kept.unreachable and kept.until < self._begun + policy.unreachable_ttl
+        if (rest <= 0 or earlier) and not stale:
             return None
         known = Known(self._run.monotonic() + rest, unreachable=kept.unreachable, error=kept.lost)
         if kept.standing == Standing.RULES.name:

@@ -168,7 +168,7 @@ def _counts(job: Overview, now: float) -> Iterator[Line]:
     due = "" if job.next_due is None else f"the first {_until(job.next_due - now)}"
     flying = "" if job.used_by is not None else "asked again by the next run"
     refused = sum(job.dropped.values())
-    reasons = [f"{many:,} {reason}" for reason, many in list(job.dropped.items())[:REASONS]]
+    reasons = [f"{many:,} {_reason(reason)}" for reason, many in list(job.dropped.items())[:REASONS]]
     if len(job.dropped) > REASONS:
         reasons.append("…")
     rows = (
@@ -189,6 +189,13 @@ def _counts(job: Overview, now: float) -> Iterator[Line]:
                 (f"{many:>{width},}", f"bold {style}".strip() if many else "dim"),
                 (f"   {remark}" if many and remark else "", "dim"),
             )
+
+
+def _reason(reason: str) -> str:
+    """Why requests were dropped, and what can be done about it."""
+    from streamcrawl.robots import NOT_REACHED
+
+    return f"{reason} (--retry-failed asks again)" if reason == NOT_REACHED else reason
 
 
 def _hosts(hosts: tuple[HostCounts, ...], total: int) -> Iterator[Line]:

@@ -18,11 +18,14 @@ from streamcrawl.errors import JobError
 from streamcrawl.frontier.job import STORE, JobLock, held_by, is_job
 from streamcrawl.frontier.message import untried, url_of
 from streamcrawl.frontier.store import DONE, DROPPED, FAILED, LATER, MOVED, RETRIED, SCHEMA, WAITING
+from streamcrawl.robots import NOT_REACHED
 
 T = TypeVar("T")
 
 TURN = 1000
 """Rows that are changed between two looks for more."""
+
+_LOST = f"(state = {FAILED} OR (state = {DROPPED} AND reason = '{NOT_REACHED}'))"
 
 
 class HostCounts(msgspec.Struct, frozen=True):
@@ -127,17 +130,19 @@ def overview(directory: str | os.PathLike[str], hosts: int = 10) -> Overview:
 def failures(directory: str | os.PathLike[str]) -> Iterator[FailedRequest]:
     """The requests of a job that failed for good, in the order in which they were found.
 
+    Also those that were dropped because their host gave no robots.txt: nobody has said that they may not be asked for.
+
     Raises: JobError if no job is there, or it cannot be read.
     """
     path = Path(directory)
     with _reading(path) as sql:
-        rows = sql.execute(f"SELECT id, message, reason FROM requests WHERE state = {FAILED} ORDER BY id")
+        rows = sql.execute(f"SELECT id, message, reason FROM requests WHERE {_LOST} ORDER BY id")
         for id, message, reason in rows:
             yield FailedRequest(id, _made(url_of, path, id, message), reason or "")
 
 
 def retry_failed(directory: str | os.PathLike[str]) -> int:
-    """Let the requests that failed wait again, as if they had not been tried. Gives how many.
+    """Let the requests that `failures` gives wait again, as if they had not been tried. Gives how many.
 
     They keep their ids, so that what was safe of them is not given twice. The job is not finished any more.
 
@@ -159,7 +164,7 @@ def _retried(path: Path, sql: sqlite3.Connection) -> Iterator[list[tuple[int, by
     """Change the failed rows, so many at a time."""
     last = 0
     while rows := sql.execute(
-        f"SELECT id, message FROM requests WHERE state = {FAILED} AND id > ? ORDER BY id LIMIT {TURN}", (last,)
+        f"SELECT id, message FROM requests WHERE {_LOST} AND id > ? ORDER BY id LIMIT {TURN}", (last,)
     ).fetchall():
         sql.executemany(
             f"UPDATE requests SET state = {WAITING}, due = NULL, reason = NULL, message = ? WHERE id = ?",

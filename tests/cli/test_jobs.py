@@ -285,6 +285,26 @@ def test_retry_failed_and_the_same_command(cli: Cli, write_flow: Callable[[str],
     assert cli("jobs", "job", "--failed").stdout == ""
 
 
+def test_a_site_that_was_down_is_asked_again(cli: Cli, write_flow: Callable[[str], Path], folder: Path) -> None:
+    down = True
+
+    def answer(arrival: Arrival) -> Reply:
+        return 503 if down else 404 if arrival.path == "/robots.txt" else "<h1>Page 1</h1>"
+
+    with serve(answer) as site:
+        write_flow(site.url)
+        command = ("run", "flow.py", "-O", "items.jsonl", "--job", "job")
+        done = cli(*command)
+        assert (done.returncode, "robots.txt unreachable" in done.stderr) == (1, True)
+        assert "1 robots.txt unreachable (--retry-failed asks again)" in cli("jobs", "job").stdout
+        assert cli("jobs", "job", "--failed").stdout == f"{site.url}/\trobots.txt unreachable\n"
+        down = False
+        assert "1 failed request waits again" in cli("jobs", "job", "--retry-failed").stdout
+        done = cli(*command)
+        assert done.returncode == 0, done.stderr
+    assert names(folder / "items.jsonl") == ["Page 1"]
+
+
 class Held:
     """Answers the first page at once, and the others when they are let go."""
 

@@ -196,7 +196,7 @@ def test_statuses_and_errors_of_your_own(run: LocalRun) -> None:
     assert isinstance(up(run, layer, Failed(Request(URL), TLSError("expired"))), Again)
     raised = up(run, layer, Failed(Request(URL), OperatorError("fetch", KeyError("x"))))
     assert isinstance(raised, Again)
-    assert raised.reason == "OperatorError"
+    assert raised.reason == "KeyError"
     refused = Failed(Request(URL), ConnectError("refused"))
     assert up(run, layer, refused) is refused
     assert isinstance(up(run, retry(unsafe=True), busy(500, method="POST")), Again)
@@ -215,11 +215,21 @@ def test_giving_up_is_told(run: LocalRun, level: Any, attempt: int, tries: str) 
     told: list[Notice] = []
     run.events.on(Notice, told.append)
     up(run, retry(give_up_level=level), busy(500, attempt=attempt))
-    up(run, retry(times=0), busy(500, max_retries=0))
+    up(run, retry(), busy(500, max_retries=0))  # it wants none
+    up(run, retry(times=0), busy(500))
     assert [(notice.text, notice.level) for notice in told] == [
-        (f"retry: gave up {URL} after {tries}: 500 Internal Server Error", level),
-        (f"retry: gave up {URL} after 1 try: 500 Internal Server Error", "error"),
+        (f"retry: gave up {URL} after {tries}: 500 Internal Server Error", level)
     ]
+    assert run.stats["retry/max_reached"] == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_the_cache_has_kept_asks_for_no_rest(run: LocalRun, status: int) -> None:
+    stored = busy(status, "600").replace(flags=("cached",))
+    assert isinstance(up(run, retry(), stored), Again)
+    assert run.hosts.not_before == {}
+    up(run, retry(), stored.replace(flags=("cached", "revalidated")))
+    assert run.hosts.not_before == {"http://a.example": 600.0}
 
 
 def test_when_the_budget_of_a_host_is_used_up_there_is_no_repeat(run: LocalRun) -> None:

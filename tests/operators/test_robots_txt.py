@@ -504,10 +504,8 @@ class Job(dict[str, Any]):
         (page(RULES + "# filler\n" * 100_000), OBEYED, DAY),
         (page(status=404), OPEN, DAY),
         (b"", OPEN, DAY),
-        (page(status=503), CLOSED, 600),
-        (ConnectError("refused"), dict.fromkeys(CLOSED, "ConnectError"), 600),
     ],
-    ids=["rules", "huge", "404", "empty", "503", "refused"],
+    ids=["rules", "huge", "404", "empty"],
 )
 def test_a_job_keeps_answers_from_run_to_run(answer: Answer, ends: dict[str, str], holds: float) -> None:
     job = Job()
@@ -517,6 +515,18 @@ def test_a_job_keeps_answers_from_run_to_run(answer: Answer, ends: dict[str, str
     assert job.run(other, after=2) == ({"/a": "robots.txt", "/private": "robots.txt"}, 1)
     assert len(job) == 1
     assert len(msgspec.msgpack.encode(job.get(HOST))) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends"),
+    [(page(status=503), CLOSED), (ConnectError("refused"), dict.fromkeys(CLOSED, "ConnectError"))],
+    ids=["503", "refused"],
+)
+def test_a_host_that_gave_no_answer_is_asked_anew_by_the_next_run(answer: Answer, ends: dict[str, str]) -> None:
+    job = Job()
+    assert job.run(answer) == (ends, 1)
+    assert job.run(answer, after=1) == (ends, 1)
+    assert job.run(page(status=404), after=1) == (OPEN, 1)
 
 
 LINES = st.lists(st.sampled_from(["Disallow: /private", "Allow: /*", "Disallow: /a$", "\udce4", "User-agent: *"]))
