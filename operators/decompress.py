@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 from typing import Literal
 
-from streamcrawl.core import Outcome, Run
+from streamcrawl.core import Outcome, Request, Run
 from streamcrawl.operators.default_headers import checked, filling
 from streamcrawl.response import BodyStream, Response
-from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
-from streamcrawl.transport.decoding import Decoder, plan
+from streamcrawl.transport.body import count_decoded
+from streamcrawl.transport.decoding import Decoder, is_part, plan
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 
@@ -23,8 +23,9 @@ def decompress(*, max_size: int | None = None, truncated: Literal["fail", "keep"
 
     `fetch` does this itself. The layer is for one that does not: a client of yours, or `Wire(decompress=False)` with a
     cache between that keeps bodies as they came. gzip, deflate, br and zstd are undone, chunk by chunk if the body is
-    streamed; an encoding that nobody knows stays, with its header field. It keeps the counters
-    httpcompression/response_count and httpcompression/response_bytes (decoded; whole bodies only).
+    streamed; an encoding that nobody knows stays, with its header field. A request with a `Range` asks for `identity`,
+    and a part (206) of a coded body stays as it came. It keeps the counters httpcompression/response_count and
+    httpcompression/response_bytes (decoded; whole bodies only).
 
     Args:
         max_size: Bytes of body, decoded; `Request.max_size` wins; None: 64 MiB.
@@ -33,7 +34,7 @@ def decompress(*, max_size: int | None = None, truncated: Literal["fail", "keep"
 
     Emits: the response, decoded; Failed with DecodeError, TruncatedBody or BodyTooLarge. One in, one out.
     Raises: ValueError if `max_size` < 1, or for an unknown word, when built.
-    Source: RFC 9110 §8.4, §12.5.3.
+    Source: RFC 9110 §8.4, §12.5.3, §14.2; WHATWG Fetch, "HTTP-network-or-cache fetch" (Range).
     """
     if max_size is not None and max_size < 1:
         raise ValueError(f"decompress({max_size=}): 1 byte or more, or None")
@@ -42,23 +43,28 @@ def decompress(*, max_size: int | None = None, truncated: Literal["fail", "keep"
     bound, keep = LIMIT if max_size is None else max_size, truncated == "keep"
 
     def make(run: Run) -> Hooks:
+        for_whole, for_part = (filling(checked({"Accept-Encoding": each})) for each in (ACCEPT_ENCODING, "identity"))
+
+        def down(request: Request) -> Request:
+            return for_part(request) if "range" in request.headers else for_whole(request)
+
         def up(outcome: Outcome) -> Outcome | Awaitable[Outcome]:
             if not isinstance(outcome, Response) or "content-encoding" not in outcome.headers:
                 return outcome
             # RFC 9110 §6.4.1: no body, and header fields that describe the one there would have been.
             if outcome.request.method == "HEAD" or outcome.status in (204, 304):
                 return outcome
+            if is_part(outcome.status, outcome.headers):
+                return outcome
             limit = outcome.request.max_size or bound
             if outcome.stream is not None:
                 return _streamed(outcome, outcome.stream, limit, keep)
             decoded = _whole(outcome, limit, keep)
-            if decoded is not outcome:
-                for key, more in ("response_count", 1), ("response_bytes", len(decoded.body)):
-                    key = f"httpcompression/{key}"
-                    count(run.stats, key, more)
+            if decoded.body is not outcome.body:
+                count_decoded(run, len(decoded.body))
             return decoded
 
-        return Hooks(filling(checked({"Accept-Encoding": ACCEPT_ENCODING})), up)
+        return Hooks(down, up)
 
     return layer("decompress", make)
 

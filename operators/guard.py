@@ -8,12 +8,14 @@ from typing import Literal, NamedTuple
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
 from streamcrawl.errors import AddressRefused
 from streamcrawl.events import Notice
+from streamcrawl.scoping import OPEN_SCHEMES
 from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 from streamcrawl.transport.addresses import network, words
 from streamcrawl.transport.body import shown
 from streamcrawl.transport.ports import BAD_PORTS, port_of
 from streamcrawl.transport.reach import literal, may_open, objection
+from streamcrawl.transport.wire import SCHEMES
 from streamcrawl.urls import WEB_SCHEMES, host_of, hostname_of
 
 PUBLIC = ("public",)
@@ -46,7 +48,7 @@ def guard(
 
     Emits: `Dropped` ("refused address", "refused scheme", "refused port", "URL too long") for what the URL tells, else
         what comes from below, such as `Failed` with AddressRefused for a name that leads astray. One in, one out.
-    Raises: ValueError for what is no network, no port, or no size above 0, when built.
+    Raises: ValueError for what is no network, no scheme, no port, or no size above 0, when built.
     """
     rules = _Rules(
         None if allow is None else words(allow),
@@ -108,9 +110,7 @@ def _judging(
     schemes: str | Iterable[str] | None, ports: Collection[int] | Literal["any"] | None
 ) -> Callable[[str], tuple[str, bool]]:
     """Why a Host is refused, or "", and whether that depends on the request as well."""
-    wanted = None if schemes is None else frozenset(map(str.lower, (schemes,) if isinstance(schemes, str) else schemes))
-    if wanted is not None and not wanted:
-        raise ValueError("guard(schemes=()): nothing would be left")
+    wanted = None if schemes is None else _schemes((schemes,) if isinstance(schemes, str) else schemes)
     if isinstance(ports, str) and ports != "any":
         raise ValueError(f'guard(ports={ports!r}): port numbers, or "any"')
     numbers = None if ports is None or ports == "any" else frozenset(ports)
@@ -130,6 +130,21 @@ def _judging(
         return "", literal(hostname_of(host)) is not None
 
     return judge
+
+
+def _schemes(names: Iterable[str]) -> frozenset[str]:
+    """Raises: ValueError for one that no transport, no page of the web and no store has, and for none at all."""
+    wanted = frozenset(map(str.lower, names))
+    if not wanted:
+        raise ValueError("guard(schemes=()): nothing would be left")
+    for name in sorted(wanted.difference(SCHEMES, OPEN_SCHEMES)):
+        # A fetch of the user's own may read stores; this is slow to load.
+        from fsspec.registry import known_implementations  # type: ignore[import-untyped] # pyright: ignore
+
+        if name not in known_implementations:
+            known = ", ".join(sorted({*SCHEMES, *OPEN_SCHEMES}))
+            raise ValueError(f"guard(schemes=…): no request can have the scheme {name!r}: there are {known}")
+    return wanted
 
 
 def _objection(run: Run, request: Request) -> str:

@@ -96,14 +96,14 @@ def _finder(fields: Mapping[str, str]) -> Callable[[str], str | None]:
 
 def _sending(run: Run, find: Callable[[str], str | None], insecure: bool) -> Callable[[Request], Request]:
     known: dict[str, str | None] = {}
-    """By Host. Requests for a host come one after the other, so this is looked up and not worked out."""
+    """By Host; "" where it is withheld. Requests for a host come one after the other, so this is looked up and not
+    worked out."""
 
     def field_for(host: str) -> str | None:
         name = hostname_of(host)
         value = find(name) if scheme_of(host) in WEB_SCHEMES else None
         if value is not None and host.startswith("http:") and not (insecure or is_loopback(name)):
-            value = None
-            count(run.stats, "http_auth/withheld")
+            value = ""
             if run.events.wants(Notice):
                 text = f"http_auth: nothing is sent to {host}, which is not https; insecure=True sends it"
                 run.events.emit(Notice(text=text, level="warning"))
@@ -122,6 +122,10 @@ def _sending(run: Run, find: Callable[[str], str | None], insecure: bool) -> Cal
         if value is None or ("@" in request.url and _has_credentials(request.url)):
             return request
         headers = request.headers
+        if not value:
+            if "authorization" not in headers:
+                count(run.stats, "http_auth/withheld")
+            return request
         if headers is not seen or value != sent:
             seen, sent = headers, value
             filled = headers if "authorization" in headers else headers.add("Authorization", value)

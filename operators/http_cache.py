@@ -25,10 +25,11 @@ def http_cache(
 ) -> NamedLayer:
     """Answer from what was stored, as far as it may be used, and store what comes.
 
-    A response from the store has the flag "cached" (and "stale", if it is); it takes no place on the wire, and none of
-    the layers below sees it. A stored response that is no longer fresh is asked about with its ETag and Last-Modified:
-    a 304 renews it ("revalidated"). `Request(cache=…)` says for one request what is wanted of the cache. A repeat is
-    not answered from the store, and nobody gets from it what he may not reach himself.
+    A response from the store has the flag "cached" (and "stale", if it is; "errorrecovery", if it stands in for a
+    server that failed); it takes no place on the wire, and none of the layers below sees it. A stored response that is
+    no longer fresh is asked about with its ETag and Last-Modified: a 304 renews it ("revalidated").
+    `Request(cache=…)` says for one request what is wanted of the cache. A repeat is not answered from the store, and
+    nobody gets from it what he may not reach himself.
 
     A streamed body is stored when it has been read to its end. A store that fails costs no page: it counts as empty.
 

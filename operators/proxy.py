@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 from streamcrawl.core import Request, Run
 from streamcrawl.errors import FlowError
 from streamcrawl.events import Notice
+from streamcrawl.mistakes import shortened
 from streamcrawl.proxies import Rotating, Rotation, rotation, sent_through
 from streamcrawl.proxy_urls import NoProxy, environment_proxies, in_encoding, proxy_address
 from streamcrawl.streams.counting import count
@@ -91,6 +92,7 @@ def _by_scheme(proxies: Mapping[str, str], encoding: str) -> Choice:
     if odd:
         raise ValueError(f"proxy(…): {odd[0]!r} is not one of {', '.join(SCHEMES)}")
     for url in proxies.values():
+        proxy_address(url)
         proxy_address(in_encoding(url, encoding))
     by_scheme = {scheme: proxies.get(scheme, proxies.get("all")) for scheme in ("http", "https")}
     return lambda request: by_scheme.get(scheme_of(request.url))
@@ -119,6 +121,10 @@ def _choosing(run: Run, choice: Choice, bypass: NoProxy, encoding: str) -> Hooks
             url = choice(request)
             if not url:
                 return request
+            if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+                raise TypeError(
+                    f"proxy(via=…): the function gave {shortened(url, 80)}; a proxy's URL or None is needed"
+                )
             proxy_address(url)
             count(run.stats, "proxy/request_count")
             return sent_through(request, in_encoding(url, encoding))

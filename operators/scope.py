@@ -33,7 +33,7 @@ def scope(*allowed: Rule, deny: Rule | Iterable[Rule] = ()) -> NamedLayer:
         deny: A request must match none of these; they win over `allowed`.
 
     Emits: `Dropped` with the reason "off-site" for what is refused; else what comes from below. One in, one out.
-    Raises: ValueError for a bad domain name, or with no rule at all, when built.
+    Raises: ValueError for a bad domain name, or with no rule at all, TypeError for a pattern of bytes, when built.
     """
     denied = (deny,) if isinstance(deny, (str, re.Pattern)) or callable(deny) else tuple(deny)
     if not allowed and not denied:
@@ -72,6 +72,8 @@ def _any_of(rules: Iterable[Rule]) -> Callable[[Request], bool]:
 
 
 def _searching(pattern: re.Pattern[str]) -> Callable[[Request], bool]:
+    if not isinstance(pattern.pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+        raise TypeError(f"scope({pattern!r}): a URL is text, and so is a pattern for it: re.compile(…), without the b")
     search = pattern.search
     return lambda request: search(request.url) is not None
 

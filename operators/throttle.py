@@ -9,7 +9,10 @@ from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
 from streamcrawl.core import Failed, Outcome, Run
+from streamcrawl.errors import OperatorError
 from streamcrawl.frontier.rates import Rate, Rule
+from streamcrawl.mistakes import shortened
+from streamcrawl.rate_patterns import Patterns, checked_rule
 from streamcrawl.response import Response
 from streamcrawl.streams.layer import Hooks, NamedLayer, Up, layer
 from streamcrawl.streams.scheduler import RunScheduler
@@ -18,7 +21,6 @@ from streamcrawl.throttling import (
     AutoThrottle,
     Driven,
     Paced,
-    Patterns,
     Pushback,
     Slowing,
     Tuning,
@@ -28,6 +30,8 @@ from streamcrawl.throttling import (
 
 Rates: TypeAlias = "Observable[tuple[str, Rate | None]]"
 """(a Host, or a pattern of `rules`; its rate from now on, None: the stream has no say any more)."""
+
+RULES, RATES = "throttle(rules=…)", "throttle(rates=…)"
 
 
 def throttle(
@@ -45,8 +49,9 @@ def throttle(
     itself: they wait in the frontier. With no crawl around, only Retry-After counts.
 
     Args:
-        rules: Rates from the first request on, by pattern: a Host ("https://example.org"), a slot, a host name, the
-            subdomains of one ("*.example.org"), or "*"; the closest counts. Or a function of a Host or slot.
+        rules: Rates from the first request on, by pattern: a Host ("https://example.org"), a slot, a host name, with
+            its port or without, the subdomains of one ("*.example.org"), or "*"; the closest counts. Or a function of
+            a Host or slot.
         rates: What holds from now on, subscribed for each run; or a function of the run that makes it.
         auto: Delays that follow each host's latency; None: none.
         pushback: How a host that answers 429 or 503 is slowed down, and recovers; None: not at all.
@@ -58,17 +63,17 @@ def throttle(
     """
     if not max_retry_after >= 0:
         raise ValueError(f"throttle(max_retry_after={max_retry_after!r}): 0 seconds or more")
-    rule = rules if rules is None or callable(rules) else Patterns(rules)
+    rule = None if rules is None else _rule(rules)
     if rates is not None and not callable(getattr(rates, "subscribe", rates)):
         raise TypeError(f"throttle(rates={rates!r}): an Observable, or a function of the run that gives one")
 
     def make(run: Run) -> Hooks:
         paced = run.hosts if isinstance(run.hosts, Paced) else None
         if rule is not None and paced is not None:
-            paced.set_rule(rule, by="throttle rules")
+            paced.set_rule(checked_rule(rule, RULES, run.fail) if rule is rules else rule, by="throttle rules")
         tuning = None if auto is None or paced is None else Tuning(run, paced, auto)
         if rates is not None:
-            _drive(run, rates(run) if callable(rates) else rates)
+            _drive(run, _stream(rates, run))
         # Without pushback, hosts that were slowed down when a job was stopped recover all the same.
         slowing = Slowing(run, Pushback(statuses=()) if pushback is None else pushback)
         return Hooks(up=_listening(run, slowing, tuning, max_retry_after))
@@ -103,16 +108,48 @@ def _listening(run: Run, slowing: Slowing, tuning: Tuning | None, longest: float
     return up
 
 
+def _rule(rules: Mapping[str, Rate] | Rule) -> Rule:
+    """Raises: ValueError, TypeError, for a pattern or a rate that is none."""
+    if callable(rules):
+        return rules
+    try:
+        return Patterns(rules)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{RULES}: {error}") from None
+
+
+def _stream(rates: Rates | Callable[[Run], Rates], run: Run) -> Rates:
+    """The stream of rates for a run. Raises: OperatorError, TypeError, if a function makes none."""
+    if not callable(rates):
+        return rates
+    try:
+        made = rates(run)
+    except Exception as error:
+        raise OperatorError(RATES, error) from error
+    if not callable(getattr(made, "subscribe", None)):
+        raise TypeError(f"{RATES}: the function gave {shortened(made, 80)}; it must give an Observable")
+    return made
+
+
 def _drive(run: Run, rates: Rates) -> None:
     driven = Driven(run)
 
     def on_next(pair: tuple[str, Rate | None]) -> None:
         try:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison] - users err
+                raise TypeError(f"the stream gave {shortened(pair, 80)}; it must give (name, Rate or None)")
             name, rate = pair
             driven.set(name, rate)
         except (TypeError, ValueError) as error:
             subscription.dispose()
-            run.fail(error)
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            run.fail(kind(f"{RATES}: {error}"))
+
+    def on_error(error: Exception) -> None:
+        wrapped = OperatorError(RATES, error)
+        wrapped.__cause__ = error
+        run.fail(wrapped)
 
     async def dispose() -> None:
         subscription.dispose()
@@ -121,5 +158,5 @@ def _drive(run: Run, rates: Rates) -> None:
 
     # Timers of its own: a stream that ticks for ever is nothing that the run would wait for.
     scheduler = RunScheduler(run.loop, run.now)
-    subscription.disposable = rates.subscribe(on_next, run.fail, scheduler=scheduler)
+    subscription.disposable = rates.subscribe(on_next, on_error, scheduler=scheduler)
     run.closing(dispose)

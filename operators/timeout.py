@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from streamcrawl.core import Request, Run
+from streamcrawl.mistakes import shortened
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
 
 
@@ -17,8 +18,12 @@ def timeout(seconds: float) -> NamedLayer:
     Emits: what comes from below; `fetch` makes `Failed` with `FetchTimeout` of a request that took longer.
     Raises: ValueError unless `seconds` is finite and more than 0, when built.
     """
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(f"timeout({seconds!r}): a finite number of seconds, more than 0")
+    try:
+        fits = seconds > 0 and math.isfinite(seconds)
+    except OverflowError:  # a whole number beyond what a float can be
+        fits = False
+    if not fits:
+        raise ValueError(f"timeout({shortened(seconds, 80)}): a finite number of seconds, more than 0")
 
     def down(request: Request) -> Request:
         return request if request.timeout is not None else request.replace(timeout=seconds)

@@ -16,8 +16,8 @@ def user_agent(value: str) -> NamedLayer:
         value: A product name, best with a version and an address to write to: "shopbot/1.0 (+https://example.org/bot)".
 
     Emits: what comes from below. One in, one out.
-    Raises: ValueError if it is empty or holds a line break, when built.
-    Source: RFC 9110 §10.1.5.
+    Raises: ValueError if it is empty or holds what HTTP does not allow, such as a line break, when built.
+    Source: RFC 9110 §10.1.5, §5.5.
     """
     if not value.strip():
         raise ValueError(f"user_agent({value!r}): it must name something")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from streamcrawl.backoff import Test, Wait, ailing, backoff, is_wanted, waited
+from streamcrawl.arguments import telling
+from streamcrawl.backoff import Test, Wait, ailing, backoff, is_of_the_past, is_wanted, waited
 from streamcrawl.core import Failed, Outcome, Request, Run
 from streamcrawl.errors import FetchError
 from streamcrawl.events import Notice
@@ -33,6 +34,7 @@ class HostGivenUp(FetchError):
 _REST = backoff(30.0, ceiling=600.0, jitter=0.2)
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """When a host counts as out of order, and for how long it is left alone.
@@ -60,6 +62,7 @@ class CircuitBreaker:
             raise ValueError(f"CircuitBreaker(given_up={self.given_up!r}): seconds, 0 or more")
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
     """How many repeats a host may get: of n requests to it, at most n * (1 + ratio) + reserve tries go out.
@@ -138,7 +141,7 @@ class Standings:
         request = outcome.request
         if request.answer is not None or not isinstance(outcome, (Response, Failed)):
             return  # it does not come from the host
-        if isinstance(outcome, Response) and "cached" in outcome.flags and "revalidated" not in outcome.flags:
+        if is_of_the_past(outcome):
             return
         host = host_for(request)
         found = self.hosts.get(host)

@@ -11,6 +11,7 @@ from itertools import islice
 from random import Random
 from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
+from streamcrawl.arguments import telling
 from streamcrawl.backoff import Wait, backoff, waited
 from streamcrawl.core import Again, Failed, Outcome, Request, Run
 from streamcrawl.errors import (
@@ -62,6 +63,7 @@ class ProxyRestored(Event, frozen=True):
     proxy: str
 
 
+@telling
 def banned(*statuses: int, body: str | bytes | None = None) -> Ban:
     """A ban test: the status is one of these (none: any), and the body has this pattern in it.
 
@@ -69,12 +71,21 @@ def banned(*statuses: int, body: str | bytes | None = None) -> Ban:
         statuses: HTTP statuses.
         body: A regular expression that is searched in the body, case ignored; None: any body will do.
 
-    Raises: ValueError if it would take every response for a ban.
+    Raises: ValueError if it would take every response for a ban, or for a bad pattern; TypeError for what is neither
+        a status nor a pattern.
     """
     if not statuses and body is None:
         raise ValueError("banned(): name a status or a pattern of the body; it would take every response for a ban")
-    pattern = None if body is None else re.compile(body.encode() if isinstance(body, str) else body, re.IGNORECASE)
+    if body is None:
+        return _ban_test(statuses)
+    try:
+        pattern = re.compile(body.encode() if isinstance(body, str) else body, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"banned({body=}): no regular expression: {error}") from None
+    return _ban_test(statuses, pattern)
 
+
+def _ban_test(statuses: Collection[int], pattern: re.Pattern[bytes] | None = None) -> Ban:
     def ban(response: Response) -> bool:
         if statuses and response.status not in statuses:
             return False
@@ -99,6 +110,7 @@ class Rotation:
         return f"<rotation of {len(self.urls)} proxies, {self.order}>"
 
 
+@telling
 def rotation(
     urls: Iterable[str],
     *,
@@ -121,7 +133,8 @@ def rotation(
         ban: Statuses, or a function of the response, that mean that the proxy is not wanted; see `banned`.
         patience: Seconds for which requests wait when no proxy works; after that they fail at once.
 
-    Raises: ValueError for no proxy, a URL that is none, an unknown `order` or `sticky`, `doubts` < 1, `patience` < 0.
+    Raises: ValueError for no proxy, a URL that is none, an unknown `order` or `sticky`, `doubts` < 1, `patience` < 0;
+        TypeError for what is no function, no status, or no number.
     """
     chosen = tuple(dict.fromkeys(urls))
     if isinstance(urls, str) or not chosen:
@@ -136,7 +149,7 @@ def rotation(
         raise ValueError(f"rotation(doubts={doubts!r}): 1 or more")
     if not patience >= 0:
         raise ValueError(f"rotation(patience={patience!r}): 0 seconds or more")
-    test = ban if callable(ban) else banned(*ban) if ban else None
+    test = ban if ban is None or callable(ban) else _ban_test(frozenset(ban)) if ban else None
     session = _STICKY[sticky] if isinstance(sticky, str) else sticky
     return Rotation(chosen, order, session, rest, doubts, test, patience)
 

@@ -93,6 +93,8 @@ def _with_credentials(address: ProxyAddress, userinfo: str) -> ProxyAddress:
         basic = "Basic " + b64encode(user + b":" + password).decode("ascii")
     elif not (user.isascii() and password.isascii()) or max(len(user), len(password)) > 255:
         raise ValueError(f"proxy {address}: SOCKS credentials are ASCII, and at most 255 bytes each")
+    elif password and address.scheme.startswith("socks4"):
+        raise ValueError(f"proxy {address}: SOCKS4 has no passwords, only a user's name; socks5 has them")
     return ProxyAddress(address.url, address.host, address.port, user, password, basic)
 
 
@@ -100,12 +102,13 @@ def _with_credentials(address: ProxyAddress, userinfo: str) -> ProxyAddress:
 def in_encoding(url: str, encoding: str) -> str:
     """The proxy's URL, its credentials percent-encoded in another encoding than UTF-8.
 
-    Raises: ValueError if they cannot be.
+    Raises: ValueError if they cannot be, or if there are credentials and it is no proxy's URL (see `proxy_address`).
     """
     scheme, sign, rest = url.rpartition("://")
     userinfo, at, place = rest.rpartition("@")
     if not at:
         return url
+    proxy_address(url)  # as it was given: what it may not have is escaped below
     parts: list[str] = []
     for part in userinfo.split(":", 1):
         raw = unquote_to_bytes(part)

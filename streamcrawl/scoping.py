@@ -34,7 +34,7 @@ def scope_test(scope: str | Iterable[str] | Callable[[Request], bool]) -> Callab
     if isinstance(scope, str):
         if scope in _WORDS:
             return _by_host(_WORDS[scope])
-        if "." not in scope and scope != "localhost" and not scope.startswith("["):
+        if "." not in scope and scope != "localhost" and ":" not in scope:
             raise ValueError(f'scope {scope!r}: not "host", "domain" or "any", nor a domain name')
         scope = (scope,)
     within = domain_test(scope)
@@ -78,11 +78,19 @@ def _domain(name: str) -> str:
     found = hostname_of(url)
     if found and "*" not in found and url == f"http://{found}/":
         return found
-    meant = hostname_of(plain) if "://" in plain else ""
+    meant = hostname_of(plain) if "://" in plain else _in_brackets(plain)
     raise ValueError(
         f"not a domain name: {name!r} "
         + (f"(write {meant!r})" if meant else "(subdomains are included; no scheme, port, path or pattern)")
     )
+
+
+def _in_brackets(name: str) -> str:
+    """An IPv6 address as it is written in URLs; "" for what is none."""
+    try:
+        return hostname_of(normalize(f"http://[{name}]/"))
+    except InvalidURL:
+        return ""
 
 
 def _by_host(same: Callable[[str, str], bool]) -> Callable[[Request], bool]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, MutableMapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol, runtime_checkable
 
+from streamcrawl.arguments import telling
 from streamcrawl.backoff import retry_after
 from streamcrawl.core import Outcome, Run
 from streamcrawl.events import Event
-from streamcrawl.frontier.rates import NO_RATE, Rule
+from streamcrawl.frontier.rates import NO_RATE, Rule, rate_of
 from streamcrawl.frontier.rates import Rate as Rate
+from streamcrawl.mistakes import shortened
+from streamcrawl.rate_patterns import Patterns as Patterns
+from streamcrawl.rate_patterns import checked_host, checked_rate
 from streamcrawl.response import Response
 from streamcrawl.streams.counting import count
-from streamcrawl.urls import host_of, hostname_of, normalize
+from streamcrawl.urls import host_of
 
 SLOWED = 10_000
 """Hosts that are slowed down at a time; of more, those that were slowed down first are let go."""
@@ -45,6 +49,7 @@ class RateChanged(Event, frozen=True):
     latency: float = 0.0
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class Pushback:
     """How a host that refuses requests is slowed down, and how it recovers.
@@ -62,7 +67,7 @@ class Pushback:
         statuses: What counts as a refusal.
         errors: Errors that count as one too, such as FetchTimeout.
 
-    Raises: ValueError for an argument out of its bounds.
+    Raises: ValueError for an argument out of its bounds, TypeError for one of another kind.
     """
 
     first: float = 0.25
@@ -79,6 +84,12 @@ class Pushback:
             raise ValueError(f"Pushback(factor={self.factor}): above 1")
         if self.recovery < 1:
             raise ValueError(f"Pushback(recovery={self.recovery}): 1 or more answers")
+        for status in self.statuses:
+            if not 100 <= status <= 599:
+                raise ValueError(f"Pushback(statuses=…): {status!r} is none; 100 to 599")
+        for error in self.errors:
+            if not (isinstance(error, type) and issubclass(error, Exception)):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+                raise TypeError(f"Pushback(errors=…): {shortened(error, 80)} is no class of exceptions")
 
     def slowed(self, delay: float) -> float:
         """The delay after a refusal while `delay` was in force."""
@@ -89,6 +100,7 @@ class Pushback:
         return slowed * self.recovery / (self.recovery + good)
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class AutoThrottle:
     """A delay for each host that follows its latency.
@@ -99,7 +111,7 @@ class AutoThrottle:
         target: Requests that the host should have on its hands at a time, on average; above 0.
         jitter: The delay varies by this share of itself, 0 to 1, and by what the crawl says if that is more.
 
-    Raises: ValueError for an argument out of its bounds.
+    Raises: ValueError for an argument out of its bounds, TypeError for one of another kind.
     """
 
     start: float = 5.0
@@ -130,7 +142,7 @@ class AutoThrottle:
 
     def of_new(self, host: str) -> Rate | None:
         """The rate of a host that has not answered yet; files have none."""
-        return None if host in ("file://", "data://") else Rate(delay=self.start, jitter=self.jitter)
+        return None if host in ("file://", "data://") else rate_of(None, self.start, self.jitter)
 
 
 @runtime_checkable
@@ -142,70 +154,6 @@ class Paced(Protocol):
     def said(self, host: str, by: str) -> Rate | None: ...
 
     def set_rule(self, rule: Rule | None, *, by: str) -> None: ...
-
-
-class Patterns:
-    """Rates by pattern; a Rule. The closest one counts.
-
-    From the closest: a Host ("https://example.org:8443") or a slot by its name, a host name ("example.org"), the
-    subdomains of one ("*.example.org"), every host ("*").
-    """
-
-    def __init__(self, rates: Mapping[str, Rate]) -> None:
-        self._rates: dict[str, Rate] = {}
-        for pattern, rate in rates.items():
-            self.set(pattern, rate)
-
-    def set(self, pattern: str, rate: Rate | None) -> None:
-        """Raises: ValueError, TypeError, for a pattern or rate that is none."""
-        checked = checked_pattern(pattern)
-        if rate is None:
-            self._rates.pop(checked, None)
-            return
-        self._rates[checked] = checked_rate(pattern, rate)
-
-    def __len__(self) -> int:
-        return len(self._rates)
-
-    def __call__(self, host: str) -> Rate | None:
-        rates = self._rates
-        found = rates.get(host)
-        if found is not None or not rates:
-            return found
-        name = hostname_of(host) if "://" in host else host
-        if not name:
-            return None
-        found = rates.get(name)
-        parent = name
-        while found is None and parent:
-            parent = parent.partition(".")[2]
-            found = rates.get("*." + parent)
-        return rates.get("*") if found is None else found
-
-    def __repr__(self) -> str:
-        return f"<Patterns {', '.join(self._rates)}>"
-
-
-def checked_pattern(pattern: str) -> str:
-    """The pattern as it is looked up. Raises: ValueError if it names nothing."""
-    if "://" in pattern:
-        url = normalize(pattern)
-        if url.removesuffix("/") != host_of(url):
-            raise ValueError(f"{pattern!r} is no Host: write {host_of(url)!r}")
-        return host_of(url)
-    name = pattern.removeprefix("*.")
-    if not name or "/" in name or ("*" in name and pattern != "*"):
-        raise ValueError(f"{pattern!r} is no pattern: a Host, a host name, '*.' and a host name, '*', or a slot")
-    if name != pattern:
-        return "*." + hostname_of(normalize(f"http://{name}/"))
-    return pattern if pattern.isascii() else hostname_of(normalize(f"http://{pattern}/"))
-
-
-def checked_rate(pattern: str, rate: object) -> Rate:
-    """Raises: TypeError if it is no Rate."""
-    if not isinstance(rate, Rate):
-        raise TypeError(f"the rate of {pattern!r} is {rate!r}; it must be a Rate")
-    return rate
 
 
 def host_name(outcome: Outcome) -> str:
@@ -352,10 +300,10 @@ class Driven:
     def set(self, name: str, rate: Rate | None) -> None:
         """Raises: ValueError, TypeError, for a name or rate that is none."""
         hosts = self._run.hosts
-        if "://" in name:
+        if isinstance(name, str) and "://" in name:  # pyright: ignore[reportUnnecessaryIsInstance] - users err
             new = NO_RATE if rate is None else checked_rate(name, rate)
             hosts.set_rate(
-                checked_pattern(name), delay=new.delay, concurrency=new.concurrency, jitter=new.jitter, by=self.BY
+                checked_host(name), delay=new.delay, concurrency=new.concurrency, jitter=new.jitter, by=self.BY
             )
             return
         self._patterns.set(name, rate)

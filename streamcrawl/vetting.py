@@ -66,6 +66,7 @@ _RARE: tuple[tuple[str, Any], ...] = (
 _rare = itemgetter(*(Request.__struct_fields__.index(name) for name, _ in _RARE))
 _DEFAULTS = _rare(msgspec.structs.astuple(Request("")))
 _KINDS = tuple((name, cast("Kind", kind_of(hint)), hint) for name, hint in _RARE)
+_NOT_NEGATIVE = frozenset({"max_redirects", "max_retries", "max_size"})
 _SEQUENCES = (tuple[str, ...], tuple[str, ...] | None)
 
 
@@ -82,7 +83,13 @@ def vetted(request: Request) -> Request:
 def _changed(rare: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """Names of layers and the like that were given as a list. Raises: TypeError."""
     for value, default, (name, kind, hint) in zip(rare, _DEFAULTS, _KINDS, strict=True):
-        if value is default or kind.fits(value):
+        if value is default:
+            continue
+        if kind.fits(value):
+            if name == "timeout" and value is not None and value <= 0:
+                raise TypeError(f"timeout={value!r}: seconds above 0 are needed")
+            if name in _NOT_NEGATIVE and value is not None and value < 0:
+                raise TypeError(f"{name}={value!r}: 0 or more is needed")
             continue
         if hint in _SEQUENCES and isinstance(value, list | set | frozenset):
             given = tuple(cast("list[Any]", value))

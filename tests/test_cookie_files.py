@@ -97,6 +97,10 @@ PLAYWRIGHT = {
             [{"domain": ".a.example", "expiry": 1900000000, "httpOnly": True, "name": "n", "path": "/x", "value": "v"}],
             [Cookie("n", "v", "a.example", "/x", False, False, True, "", NOW)],
         ),
+        (
+            [EXTENSION | {"secure": 0, "httpOnly": 1, "sameSite": "Default", "path": ""}],
+            [Cookie("a", "1", "shop.example", "/", False, False, True, "", NOW + 0.5)],
+        ),
         # Firefox's own names are passed over
         ([{"name": "n", "value": "v", "domain": "a.example", "firstPartyDomain": ""}], [Cookie("n", "v", "a.example")]),
         ([{"name": "n", "value": "\u20ac", "domain": "a.example"}], [Cookie("n", "\u00e2\u0082\u00ac", "a.example")]),
@@ -167,6 +171,16 @@ def test_playwright_s_storage_state_is_written(tmp_path: Path) -> None:
         ),
         ('[{"name": "a", "value": "1", "domain": "a.example", "expires": "x"}]', "cookie 1: expires is 'x'"),
         ('[{"name": "\\ud800", "value": "1", "domain": "a.example"}]', "cookie 1: .*surrogates not allowed"),
+        (json.dumps([EXTENSION, EXTENSION | {"secure": "false"}]), "cookie 2: secure is 'false', neither true nor"),
+        (json.dumps([EXTENSION | {"session": "false"}]), "cookie 1: session is 'false', neither true nor false"),
+        (json.dumps([EXTENSION | {"hostOnly": 2}]), "cookie 1: host_only is 2, neither true nor false"),
+        (json.dumps([EXTENSION | {"httpOnly": []}]), r"cookie 1: http_only is \[\], neither true nor false"),
+        (json.dumps([EXTENSION | {"sameSite": "often"}]), "cookie 1: same_site is 'often', neither strict nor lax"),
+        (json.dumps([EXTENSION | {"path": "rel"}]), "cookie 1: path is 'rel', and does not start with a slash"),
+        (json.dumps([EXTENSION | {"expires": 10**400}]), "cookie 1: expires is 1000"),
+        ("a.example\tTRUE\trel\tFALSE\t0\ta\t1", "line 1: path is 'rel', and does not start with a slash"),
+        ("[" * 100_000, "its JSON is nested too deeply"),
+        ('{"cookies": ' + "[" * 100_000, "its JSON is nested too deeply"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -204,14 +218,34 @@ def test_what_has_expired_is_left_out_and_nobody_else_may_read_it(tmp_path: Path
 
 
 def test_what_netscape_s_format_cannot_hold_is_left_out(tmp_path: Path) -> None:
-    cookies = [Cookie("a\tb", "1", "a.example"), Cookie("a", "1", "a.example", "/\t"), Cookie("c", "1", "a.example")]
-    write_cookies(tmp_path / "cookies.txt", cookies, now=NOW)
-    assert [each.name for each in read_cookies(tmp_path / "cookies.txt")] == ["c"]
+    path = tmp_path / "cookies.txt"
+    cookies = [
+        Cookie("a\tb", "1", "a.example"),
+        Cookie("p", "1", "a.example", "/\t"),
+        Cookie("v", "1\t2", "a.example"),
+        Cookie("w", "1\n2", "a.example"),
+        Cookie("c", "1", "a.example", expires=NOW + 1),
+    ]
+    assert write_jars(path, {None: cookies}, now=NOW) == ["a\tb", "p", "v", "w"]
+    assert [each.name for each in read_cookies(path)] == ["c"]
+    assert write_jars(tmp_path / "cookies.json", {None: cookies}, now=NOW) == []
+    assert [each.value for each in read_cookies(tmp_path / "cookies.json")] == ["1", "1", "1\t2", "1\n2", "1"]
+
+
+@pytest.mark.parametrize("line", ["t=v\tw", "t=\tx\ty", "a\tb=1", "t=1; Path=/a\tb"])
+def test_no_server_can_make_the_file_unreadable_to_others(tmp_path: Path, line: str) -> None:
+    jar = CookieJar()
+    jar.store("http://a.example/", [line, "c=1; Max-Age=60"], NOW)
+    write_cookies(tmp_path / "cookies.txt", jar, now=NOW)
+    theirs = MozillaCookieJar(tmp_path / "cookies.txt")
+    theirs.load(ignore_expires=True)
+    assert "c" in [each.name for each in theirs]
 
 
 @pytest.mark.parametrize("name", ["cookies.txt", "cookies.json"])
 def test_what_never_came_over_a_wire_is_left_out(tmp_path: Path, name: str) -> None:
-    write_cookies(tmp_path / name, [Cookie("a", "\udcff", "a.example"), Cookie("b", "1", "a.example")], now=NOW)
+    cookies = [Cookie("a", "\udcff", "a.example"), Cookie("b", "1", "a.example")]
+    assert write_jars(tmp_path / name, {None: cookies}, now=NOW) == ["a"]
     assert [each.name for each in read_cookies(tmp_path / name)] == ["b"]
 
 
@@ -246,15 +280,27 @@ def as_netscape_keeps(cookie: Cookie) -> Cookie:
     return replace(cookie, same_site="", expires=cookie.expires and float(int(cookie.expires)))
 
 
-@pytest.mark.parametrize(("name", "kept"), [("c.json", as_kept), ("c.txt", as_netscape_keeps)])
-def test_what_is_written_is_read_again(name: str, kept: Callable[[Cookie], Cookie]) -> None:
+def everything(cookie: Cookie) -> bool:
+    return True
+
+
+def no_tab(cookie: Cookie) -> bool:
+    return "\t" not in cookie.value
+
+
+@pytest.mark.parametrize(
+    ("name", "holds", "kept"), [("c.json", everything, as_kept), ("c.txt", no_tab, as_netscape_keeps)]
+)
+def test_what_is_written_is_read_again(
+    name: str, holds: Callable[[Cookie], bool], kept: Callable[[Cookie], Cookie]
+) -> None:
     @given(st.lists(COOKIES, max_size=5))
     def check(cookies: list[Cookie]) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder, name)
             write_cookies(path, cookies, now=NOW)
             once = path.read_bytes()
-            assert read_cookies(path) == [kept(each) for each in cookies]
+            assert read_cookies(path) == [kept(each) for each in cookies if holds(each)]
             write_cookies(path, read_cookies(path), now=NOW)
             assert path.read_bytes() == once
 

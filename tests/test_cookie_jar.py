@@ -84,12 +84,22 @@ def test_your_own_cookies_may_end() -> None:
         ({"a": "1\r\nX: y"}, ValueError, "no control characters"),
         ({"a;": "1"}, ValueError, "no semicolons"),
         ({" a": "1"}, ValueError, "cookie ' a'"),
-        ({"a": None}, ValueError, "no value"),
+        ({"ok": "1", "a": None}, ValueError, "^cookie 'a': no value$"),
+        ({1: "a"}, ValueError, "^cookie 1: name is int"),
         ({"a": b"1"}, ValueError, "value is bytes"),
         ("a=1", TypeError, "cookies=str"),
         (["a=1"], TypeError, "not str"),
-        ([{"name": "a"}], ValueError, "no value"),
-        ([{"value": "1"}], ValueError, "no name"),
+        (5, TypeError, "cookies=int: a dict, or a list of dicts or Cookies"),
+        ([{"name": "a"}], ValueError, "^cookie 'a': no value$"),
+        ([{"name": "a", "value": "1"}, {"value": "1"}], ValueError, "^cookie 2: no name$"),
+        ([{"name": "a", "value": "1", "secure": "false"}], ValueError, "^cookie 'a': secure is 'false', neither true"),
+        ([{"name": "a", "value": "1", "same_site": "sometimes"}], ValueError, "^cookie 'a': same_site is 'sometimes'"),
+        ([{"name": "a", "value": "1", "path": "rel"}], ValueError, "^cookie 'a': path is 'rel', and does not start"),
+        ([{"name": "a", "value": "1", 5: "x"}], ValueError, "^cookie 'a': unknown field 5"),
+        ([{"name": "a", "value": "1", "expires": 10**400}], ValueError, "^cookie 'a': expires is 1000"),
+        ([Cookie("a", "1", "www.shop.example", "rel")], ValueError, "^cookie 'a': path is 'rel', and does not start"),
+        ([Cookie("a", "1", "www.shop.example", same_site="Lax")], ValueError, "^cookie 'a': same_site is 'Lax'"),
+        ([Cookie("a", 1, "www.shop.example")], ValueError, "^cookie 'a': value is int"),  # type: ignore[arg-type]
         ([{"name": "", "value": ""}], ValueError, "neither name nor value"),
         ([{"name": "a", "value": "1", "domian": "x"}], ValueError, "unknown field 'domian'"),
         ([{"name": "a", "value": "1", "domain": "other.example"}], ValueError, "not in the domain other.example"),
@@ -104,6 +114,25 @@ def test_your_own_cookie_that_would_not_arrive(cookies: Any, error: type[Excepti
     with pytest.raises(error, match=said):
         jar.set(PAGE, cookies, NOW)
     assert len(jar) == 0
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        {"sid": "secret;x"},
+        {"sid": "secret\n"},
+        {"sid=secret": ""},
+        {"sid;secret": "1"},
+        [{"name": "sid", "value": "secret", "path": "rel"}],
+        [{"name": "sid", "value": ["secret"]}],
+        [Cookie("sid", "secret\n", "www.shop.example")],
+    ],
+)
+def test_no_error_tells_a_value(cookies: Any) -> None:
+    with pytest.raises(ValueError, match=r"^cookie 'sid': ") as caught:
+        CookieJar().set(PAGE, cookies, NOW)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_what_is_put_in_is_a_copy() -> None:
@@ -223,6 +252,19 @@ def test_the_cookies_of_a_domain() -> None:
 def test_bounds_are_checked(bounds: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="1 or more"):
         CookieJar(**bounds)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"total": "a"}, r"CookieJar\(total='a'\): a whole number is needed"),
+        ({"per_domain": 1.5}, r"CookieJar\(per_domain=1\.5\): a whole number is needed"),
+        ({"totl": 5}, "did you mean 'total'"),
+    ],
+)
+def test_what_is_no_bound_is_told_by_its_name(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        CookieJar(**options)
 
 
 def test_a_jar_can_be_filled_and_emptied() -> None:

@@ -36,6 +36,7 @@ LAYERS = (
         "processors",
         "proxies",
         "proxy_urls",
+        "rate_patterns",
         "records",
         "requests",
         "retrying",

@@ -47,6 +47,7 @@ FIVE = [f"http://u{number}:secret@p{number}:3128" for number in range(5)]
         ("http://us%E9r@h:1", "http://h:1", "h", 1, b"us\xe9r", b""),
         ("socks5h://[::1]:9050", "socks5h://[::1]:9050", "::1", 9050, None, b""),
         ("socks5://h", "socks5://h:1080", "h", 1080, None, b""),
+        ("socks4://u:@h", "socks4://h:1080", "h", 1080, b"u", b""),
         ("http://b\u00fccher.example:1", "http://xn--bcher-kva.example:1", "xn--bcher-kva.example", 1, None, b""),
         ("http://@h:1", "http://h:1", "h", 1, None, b""),
     ],
@@ -75,6 +76,11 @@ def test_a_url_taken_apart(given: str, url: str, host: str, port: int, user: byt
         (
             "socks5://us\u00e9r:secret@h",
             "proxy socks5://h:1080: SOCKS credentials are ASCII, and at most 255 bytes each",
+        ),
+        ("socks4://u:secret@h", "proxy socks4://h:1080: SOCKS4 has no passwords, only a user's name; socks5 has them"),
+        (
+            "socks4a://u:secret@h",
+            "proxy socks4a://h:1080: SOCKS4 has no passwords, only a user's name; socks5 has them",
         ),
         (f"socks5://u:{'s' * 256}@h", "proxy socks5://h:1080: SOCKS credentials are ASCII, and at most 255 bytes each"),
     ],
@@ -116,6 +122,49 @@ def test_credentials_in_another_encoding() -> None:
     assert in_encoding("http://h:1", "latin-1") == "http://h:1"
     with pytest.raises(ValueError, match=r"^proxy h:1: its credentials cannot be written in latin-1$"):
         in_encoding("http://%E2%82%AC:p@h:1", "latin-1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("url", ["http://u:se/cret@h:1", "http://u:se?cret@h:1", "http://u:se#cret@h:1", "ftp://u:p@h"])
+def test_what_is_no_proxys_url_is_none_in_another_encoding(url: str, encoding: str) -> None:
+    with pytest.raises(ValueError, match=r"^proxy (http|ftp)://…@h.*: (write / |its scheme)"):
+        in_encoding(url, encoding)
+
+
+# arguments
+
+ROTATION: Any = rotation
+BANNED: Any = banned
+"""As they are without a type checker."""
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "why"),
+    [
+        (lambda: ROTATION(FIVE, rest=5), TypeError, r"^rotation\(rest=5\): a function is needed"),
+        (lambda: ROTATION(FIVE, ban=["403"]), TypeError, r"^rotation\(ban=\['403'\]\): .*whole numbers"),
+        (lambda: ROTATION(FIVE, ban=5), TypeError, r"^rotation\(ban=5\): a function, a list of whole numbers or None"),
+        (lambda: ROTATION(FIVE, doubts="3"), TypeError, r"^rotation\(doubts='3'\): a whole number"),
+        (lambda: ROTATION(FIVE, patience="x"), TypeError, r"^rotation\(patience='x'\): a number"),
+        (lambda: ROTATION([*FIVE, 5]), TypeError, r"^rotation\(urls=.*\): a list of text is needed"),
+        (lambda: ROTATION(FIVE, bann=(403,)), TypeError, "did you mean 'ban'"),
+        (lambda: BANNED("403"), TypeError, r"^banned\(statuses='403'\): a whole number is needed"),
+        (lambda: BANNED(body=5), TypeError, r"^banned\(body=5\): text"),
+        (lambda: BANNED(403, body="("), ValueError, r"^banned\(body='\('\): no regular expression: "),
+    ],
+)
+def test_arguments_are_told_by_their_names(make: Any, error: type[Exception], why: str) -> None:
+    with pytest.raises(error, match=why) as caught:
+        make()
+    assert "secret" not in str(caught.value)
+
+
+def test_statuses_are_a_ban() -> None:
+    for ban in ([403, 429], (403,), {403}):
+        test = rotation(FIVE, ban=ban).ban
+        assert test is not None
+        assert [test(Response(URL, status)) for status in (403, 200)] == [True, False]
+    assert rotation(FIVE, ban=()).ban is None
 
 
 # the environment

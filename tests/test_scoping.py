@@ -94,6 +94,12 @@ def test_what_is_no_name_is_refused_when_built(names: list[str]) -> None:
         scope_test(names)
 
 
+@pytest.mark.parametrize("scope", ["::1", ["::1"], [" ::0:1"]])
+def test_what_to_write_for_an_address_is_said(scope: Any) -> None:
+    with pytest.raises(ValueError, match=r"not a domain name: .* \(write '\[::1\]'\)"):
+        scope_test(scope)
+
+
 def test_no_names_are_refused_when_built() -> None:
     with pytest.raises(ValueError, match="no domain names"):
         scope_test([])

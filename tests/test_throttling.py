@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from math import inf
 from random import Random
@@ -310,7 +311,96 @@ def test_patterns_are_read_as_urls_are() -> None:
     assert Patterns({"shop.example": rate})("http://www.shop.example") is None
 
 
-@pytest.mark.parametrize("pattern", ["", "a*", "*a", "*.*.example", "shop.example/path", "*."])
+@pytest.mark.parametrize(
+    ("pattern", "host"),
+    [
+        ("Shop.Example", "https://shop.example"),
+        ("SHOP.EXAMPLE", "http://shop.example:8443"),
+        ("shop.example", "https://shop.example."),
+        ("shop.example", "https://shop.example.:8443"),
+        ("shop.example.", "https://shop.example"),
+        ("*.shop.example.", "https://www.shop.example"),
+        ("*.shop.example", "https://www.shop.example."),
+        ("https://Shop.Example.:443", "https://shop.example"),
+        ("https://shop.example", "https://shop.example."),
+        (" shop.example ", "https://shop.example"),
+        ("shop.example:8443", "https://shop.example:8443"),
+        ("Shop.Example:8443", "http://shop.example.:8443"),
+        ("shop.example:443", "https://shop.example"),
+        ("shop.example:80", "http://shop.example"),
+        ("::1", "http://[::1]"),
+        ("::1", "http://[::1]:8080"),
+        ("2001:DB8:0::1", "https://[2001:db8::1]"),
+        ("[::1]", "http://[::1]:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("Bücher.example:8443", "https://xn--bcher-kva.example:8443"),
+    ],
+)
+def test_a_name_however_it_is_written(pattern: str, host: str) -> None:
+    rate = Rate(delay=1.0)
+    rules = Patterns({pattern: rate, "elsewhere.example": Rate(delay=2.0)})
+    assert rules(host) is rate
+    assert rules(host.replace("example", "test").replace("1", "2")) is None
+    rules.set(pattern, None)
+    assert rules(host) is None
+
+
+def test_a_port_is_closer_than_the_name_and_a_host_is_closest() -> None:
+    names = ("https://shop.example:8443", "shop.example:8443", "shop.example")
+    rules = Patterns({name: Rate(delay=float(number)) for number, name in enumerate(names)})
+    found = {"https://shop.example:8443": 0, "http://shop.example:8443": 1, "https://shop.example": 2}
+    assert {name: (rules(name) or Rate()).delay for name in found} == found
+
+
+@pytest.mark.parametrize("slot", ["Account", "account 7", "a:b", "a:b:c", "me@shop", "v1.2", "100%", "größe 7", "7"])
+def test_the_name_of_a_slot_counts_as_it_is_written(slot: str) -> None:
+    rate, other = Rate(delay=1.0), Rate(delay=2.0)
+    rules = Patterns({slot: rate, slot.swapcase() + "x": other})
+    assert rules(slot) is rate
+    assert rules(slot.swapcase() + "x") is other
+    assert rules(f"{slot}y") is None
+    assert Patterns({slot.upper(): rate})(slot) is (rate if slot == slot.upper() else None)
+
+
+def test_what_is_said_last_of_a_name_holds_however_it_is_written() -> None:
+    rules = Patterns({"Shop.example": Rate(delay=1.0)})
+    rules.set("shop.example", Rate(delay=2.0))
+    assert rules("https://shop.example") == Rate(delay=2.0)
+    assert (rules("Shop.example"), rules("shop.example")) == (Rate(delay=1.0), Rate(delay=2.0))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("*.shop.example:8443", "what follows '*.' is a host name, without a port"),
+        ("*.127.0.0.1", "what follows '*.' is a host name"),
+        ("https://*.shop.example", "is no Host: write '*.shop.example'"),
+        ("shop.example:99999", "neither a host name, nor one with a port, nor a Host"),
+        ("[::x]", "neither a host name"),
+        ("https:shop.example", "neither a host name"),
+    ],
+)
+def test_what_can_be_the_name_of_nothing(pattern: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Patterns({pattern: Rate()})
+
+
+def test_a_pattern_that_is_no_text(bench: Bench) -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"5 is no name: text is needed, such as 'shop\.example'"):
+        Patterns({wrong: Rate()})
+    with pytest.raises(TypeError, match="5 is no name"):
+        Driven(bench.run).set(wrong, Rate())
+
+
+def test_a_pattern_with_a_password_does_not_show_it() -> None:
+    with pytest.raises(ValueError, match="is no Host") as told:
+        Patterns({"https://me:secret@shop.example/": Rate()})
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "a*", "*a", "*.*.example", "shop.example/path", "*."])
 def test_what_is_no_pattern(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"is no pattern|invalid URL"):
         Patterns({pattern: Rate()})
@@ -361,6 +451,7 @@ def test_a_stream_names_so_many_patterns_and_no_more(bench: Bench, monkeypatch: 
         (Pushback, {"first": 2.0, "ceiling": 1.0}, r"Pushback\(first=2.0, ceiling=1.0\)"),
         (Pushback, {"factor": 1.0}, r"Pushback\(factor=1.0\): above 1"),
         (Pushback, {"recovery": 0}, r"Pushback\(recovery=0\): 1 or more"),
+        (Pushback, {"statuses": (42,)}, r"Pushback\(statuses=…\): 42 is none; 100 to 599"),
         (AutoThrottle, {"start": -1.0}, r"AutoThrottle\(start=-1.0\): 0 or more"),
         (AutoThrottle, {"ceiling": 0.0}, r"AutoThrottle\(ceiling=0.0\): seconds above 0"),
         (AutoThrottle, {"target": 0.0}, r"AutoThrottle\(target=0.0\): requests at a time, above 0"),

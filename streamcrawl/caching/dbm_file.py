@@ -119,6 +119,7 @@ class DbmFile:
         if data is None:
             return Found([])
         packed, whole = split(data)
+        whole = whole and bool(packed)  # one that was cut to nothing is damaged too
         young = [each for each in packed if not self._too_old(each, now)]
         entries, damaged = whole_of(young)
         if damaged or not whole or len(young) < len(packed):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamcrawl.arguments import telling
 from streamcrawl.caching.dbm_file import DbmFile
 from streamcrawl.caching.entry import Entry
 from streamcrawl.caching.packing import Compression
@@ -17,6 +18,7 @@ from streamcrawl.core import Run
 from streamcrawl.events import Notice
 
 
+@telling
 def dbm_store(
     path: str | os.PathLike[str],
     *,

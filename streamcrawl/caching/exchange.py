@@ -109,8 +109,8 @@ class Exchange:
         if settled.serve is not None:
             return self._served(settled, settled.serve, asked, outcome, now)
         fill = self._kept(settled.fill, outcome)
-        if settled.stat in ("firsthand", "invalidate"):
-            self._count("uncacheable" if fill is None else "store")
+        if fill is None and settled.stat in ("firsthand", "invalidate"):
+            self._count("uncacheable")
         if settled.put is None and not settled.forget and (fill is None or self._may_wait(asked.key, fill, outcome)):
             return outcome
         return self._stored(settled, fill, asked.key, cast(Response, outcome))
@@ -119,7 +119,10 @@ class Exchange:
         """Have a whole page stored without waiting for it, if the store can do that: no page waits for its copy."""
         if self._put_soon is None or not isinstance(outcome, Response) or outcome.stream is not None:
             return False
-        return self._put_soon(key, fill if fill.body else fill.replace(body=outcome.body), self._unwritten)
+        taken = self._put_soon(key, fill if fill.body else fill.replace(body=outcome.body), self._lost)
+        if taken:
+            self._count("store")
+        return taken
 
     def _kept(self, fill: Entry | None, outcome: Outcome) -> Entry | None:
         if fill is None or fill.status in self._limits.ignore_statuses or not isinstance(outcome, Response):
@@ -137,7 +140,9 @@ class Exchange:
         if settled.put is not None and await self._is_latest(asked):
             await self._put(asked.key, settled.put)
         response = self._policy.answer(serve, asked.request, now)
-        if settled.stat == "revalidate" and isinstance(outcome, Response):
+        if isinstance(outcome, Failed) or outcome.status >= 500:
+            response = response.replace(flags=(*response.flags, "errorrecovery"))
+        elif settled.stat == "revalidate":
             response = _renewed(response, outcome)
         await self._given_out(response)
         return response
@@ -150,11 +155,11 @@ class Exchange:
         if fill is None:
             return response
         if response.stream is None:
-            await self._put(key, fill.replace(body=response.body))
+            await self._fill(key, fill.replace(body=response.body))
             return response
 
         async def done(body: bytes) -> None:
-            await self._put(key, fill.replace(body=body))
+            await self._fill(key, fill.replace(body=body))
 
         response.stream = Tee(response.stream, self._limits.max_size, done)
         return response
@@ -184,13 +189,21 @@ class Exchange:
         now = self._run.now()
         return [each for each in entries if now - each.response_time <= oldest]
 
-    async def _put(self, key: bytes, entry: Entry) -> None:
+    async def _fill(self, key: bytes, entry: Entry) -> None:
+        if await self._put(key, entry):
+            self._count("store")
+
+    async def _put(self, key: bytes, entry: Entry) -> bool:
         try:
             await self._store.put(key, entry)
         except Exception as error:
-            self._unwritten(error)
+            self._tell("written", error)
+            return False
+        return True
 
-    def _unwritten(self, error: Exception) -> None:
+    def _lost(self, error: Exception) -> None:
+        """A copy that was to be written later, and counts as stored, was not."""
+        count(self._run.stats, "httpcache/store", -1)
         self._tell("written", error)
 
     async def _delete(self, key: bytes) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from streamcrawl.arguments import telling
 from streamcrawl.caching.entry import Entry
 from streamcrawl.caching.objects import Folder, Objects, Remote
 from streamcrawl.caching.packing import Compression, Packed, pack, split
@@ -36,6 +37,7 @@ ABSENT = 4096
 """Names that are known to be absent, at most."""
 
 
+@telling
 def fs_store(
     uri: str | os.PathLike[str],
     *,
@@ -152,6 +154,7 @@ class OpenFsStore:
             self._absent.add(name)
             return Found([])
         packed, whole = split(data)
+        whole = whole and bool(packed)  # one that was cut to nothing is damaged too
         young = [each for each in packed if not self._too_old(each, now)]
         entries, damaged = whole_of(young)
         if damaged or not whole or len(young) < len(packed):

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from streamcrawl.caching.entry import Entry, Vary
+from streamcrawl.caching.rfc9111_fields import format_date
 from streamcrawl.core import Failed, Request
 from streamcrawl.frontier.fingerprint import fingerprint
 from streamcrawl.headers import Headers
@@ -161,8 +162,13 @@ def entry_of(
 
 
 def response_of(serve: Serve, request: Request, headers: Headers, body: bytes, status: int | None = None) -> Response:
-    """A stored response as the answer to `request`, with the flag "cached", and "stale" if it is."""
+    """A stored response as the answer to `request`, with the flag "cached", and "stale" if it is.
+
+    It has a Date: when it came, if the server sent none (RFC 9110 §6.6.1).
+    """
     entry = serve.entry
+    if "date" not in headers:
+        headers = headers.add("Date", format_date(entry.response_time))
     made = Response(
         entry.url,
         entry.status if status is None else status,

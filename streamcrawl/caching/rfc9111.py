@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streamcrawl.backoff import TRANSIENT_ERRORS
+from streamcrawl.arguments import telling
 from streamcrawl.caching.entry import Entry
+from streamcrawl.caching.failing import SERVER_ERRORS, server_failed
 from streamcrawl.caching.policy import Asked, Found, Missing, Send, Serve, Settled, entry_of, response_of
 from streamcrawl.caching.rfc9111_conditions import (
     UNANSWERABLE,
@@ -47,9 +48,6 @@ from streamcrawl.urls import Base, digest, host_of, without_fragment
 SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "SEARCH", "REPORT"))
 """Methods that change nothing at the server: no invalidation. Source: RFC 9110 §9.2.1 and the registry of methods."""
 
-SERVER_ERRORS = (500, 502, 503, 504)
-"""What stale-if-error takes for an error, failed connections apart. Source: RFC 5861 §4."""
-
 
 class _State(NamedTuple):
     """What a stored response is like at one moment."""
@@ -65,6 +63,7 @@ class _State(NamedTuple):
         return self.age - self.lifetime
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class Rfc9111:
     """A private cache by RFC 9111: what the server says of a response holds.
@@ -131,8 +130,7 @@ class Rfc9111:
     def settle(self, asked: Asked, outcome: Response | Failed, now: float) -> Settled:
         request, stored = asked.request, asked.stored
         if isinstance(outcome, Failed):
-            failing = isinstance(outcome.error, TRANSIENT_ERRORS)
-            return self._instead(stored, request, now) if stored and failing else Settled()
+            return self._instead(stored, request, now) if stored and server_failed(outcome.error) else Settled()
         if request.method not in ("GET", "HEAD"):
             return self._after_unsafe(asked, outcome, now)
         if stored is not None:

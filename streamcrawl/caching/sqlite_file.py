@@ -7,30 +7,17 @@ and written with the next transaction that there is.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from streamcrawl.caching.packing import Compression, Draft, Packed, pack_all
+from streamcrawl.caching.sqlite_opened import be_patient, connected, is_busy, is_damage, told, transaction
 from streamcrawl.caching.sqlite_rows import COLUMNS, Group, together
 from streamcrawl.caching.store import VARIANTS
-from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, make_folder, whole_of, why
+from streamcrawl.caching.stored import TOUCH, CacheStoreError, Call, Found, whole_of, why
 from streamcrawl.streams.counting import count
-
-T = TypeVar("T")
-
-APPLICATION = 0x73634843
-"""In the file's header, so that it is not taken for something else: "scHC"."""
-VERSION = 1
-"""Of the tables."""
-
-WAIT = 10.0
-"""Seconds to wait for another process that is writing."""
-PAUSE = 0.02
-"""Seconds between two tries where SQLite does not wait by itself."""
 
 LARGEST = 900_000_000
 """Bytes of one entry; SQLite's own limit is 1,000,000,000."""
@@ -48,15 +35,6 @@ EMPTY = 6
 """Pages of a file without entries."""
 LOW = 0.95
 """Down to this share of `max_size` is removed when it is full, so that not every put has to."""
-WAL_LEFT = 16 * 1024 * 1024
-"""Bytes that the write-ahead log keeps between two transactions."""
-
-_TABLES = """
-CREATE TABLE entries(id INTEGER PRIMARY KEY, key BLOB, variant BLOB, stored REAL, used REAL, size INTEGER);
-CREATE INDEX entries_by_key ON entries(key);
-CREATE INDEX entries_by_use ON entries(used);
-CREATE TABLE bodies(id INTEGER PRIMARY KEY, head BLOB, body BLOB);
-"""
 LARGE = 1024 * 1024
 """Bytes from which a body is written and read in place: in a statement SQLite makes two copies of it."""
 
@@ -88,6 +66,8 @@ class SqliteFile:
         """By id, when: not yet in the file."""
         self._swept: float | None = None
         self._patient = True
+        self._damaged = False
+        """Whoever asked was told that the file is."""
         self.keys: set[int] | None = None
         """The keys of the file; None if they are too many, or others write to it too."""
         self.counts: dict[str, int] = {}
@@ -95,7 +75,7 @@ class SqliteFile:
         self.threads = 1
         """How many compress at once."""
         with told(path):
-            self._db = _connected(path)
+            self._db = connected(path)
         try:
             with told(path):
                 self._page: int = self._db.execute("PRAGMA page_size").fetchone()[0]
@@ -168,12 +148,16 @@ class SqliteFile:
                         for call in group.calls:
                             self._do(call)
         except CacheStoreError as error:
-            self._be_patient(not _busy(error.__cause__))
+            self._be_patient(not is_busy(error.__cause__))
+            # A part that is damaged spoils its whole transaction: there each is for itself.
+            several = len(calls) > 1 and is_damage(error.__cause__)
             for call in calls:
                 if call.what == "get":
                     self._read(call)  # it saw what is not there now
+                elif several:
+                    self._write([call])
                 else:
-                    call.error = error
+                    self._failed(call, error)
         else:
             self._be_patient(True)
 
@@ -181,7 +165,7 @@ class SqliteFile:
         """Whether to wait for others who write. Who has waited in vain once does not let every page wait as long."""
         if patient != self._patient:
             self._patient = patient
-            self._db.execute(f"PRAGMA busy_timeout = {int((WAIT if patient else PAUSE) * 1000)}").fetchall()
+            be_patient(self._db, patient)
 
     def _do(self, call: Call) -> None:
         if call.what == "get":
@@ -201,7 +185,11 @@ class SqliteFile:
                 finally:
                     self._db.execute("ROLLBACK")
         except CacheStoreError as error:
-            call.error = error
+            self._failed(call, error)
+
+    def _failed(self, call: Call, error: CacheStoreError) -> None:
+        call.error = error
+        self._damaged = self._damaged or is_damage(error.__cause__)
 
     def _rows(self, call: Call) -> list[Packed]:
         """The key's variants as they lie there, the one that was put last first."""
@@ -379,107 +367,11 @@ class SqliteFile:
                     with transaction(self._db):
                         self._note_uses()
                 self._shrink()
+        except CacheStoreError as error:
+            if not (self._damaged and is_damage(error.__cause__)):
+                raise
         finally:
             self._db.close()
 
     def __repr__(self) -> str:
         return f"<SqliteFile {self._path}>"
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Generator[None]:
-    """All of the block, or nothing; from its beginning nobody else writes."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a disk that is full has taken it back already
-            db.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def told(path: Path) -> Generator[None]:
-    """Errors of the block as CacheStoreErrors that name the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        reason = "another process does not stop writing to it" if _busy(error) else why(error)
-        raise CacheStoreError(f"cache {path}: {reason}") from error
-    except (OSError, MemoryError) as error:
-        raise CacheStoreError(f"cache {path}: {why(error)}") from error
-
-
-def _busy(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    )
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    make_folder(path.parent)
-    path.open("ab").close()  # it says more clearly than SQLite why a file cannot be opened
-    db = sqlite3.connect(path.absolute(), timeout=WAIT, isolation_level=None)
-    try:
-        _prepare(db, path)
-        db.execute("PRAGMA synchronous = NORMAL")  # after a power cut the last writes may be missing, and nothing else
-        db.execute("PRAGMA secure_delete = OFF")  # on in some builds: what was removed would be overwritten with zeros
-        db.execute(f"PRAGMA journal_size_limit = {WAL_LEFT}").fetchall()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """See that it is ours, or make it so."""
-    if _patiently(lambda: _looked_at(db, path)):
-        return
-    db.execute("PRAGMA synchronous = OFF")  # nothing is in it yet that a power cut could take; each sync takes 10 ms
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of effect before the first table only
-    _patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchall())
-    with transaction(db):
-        if not _is_ours(db, path):  # another process may have been faster
-            for statement in _TABLES.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _looked_at(db: sqlite3.Connection, path: Path) -> bool:
-    db.execute("BEGIN")  # another process may be making the tables: all of them are seen, or none
-    try:
-        return _is_ours(db, path)
-    finally:
-        db.execute("ROLLBACK")
-
-
-def _is_ours(db: sqlite3.Connection, path: Path) -> bool:
-    """False for an empty file. Raises: CacheStoreError for somebody else's."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application == APPLICATION:
-        if version != VERSION:
-            raise CacheStoreError(
-                f"cache {path}: its tables are of version {version}, and this release knows version {VERSION}; "
-                "give another path, or delete it"
-            )
-        return True
-    if tables or application:
-        raise CacheStoreError(f"cache {path}: a database of something else; give another path")
-    return False
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """For what SQLite does not wait by itself: a switch to write-ahead logging by several processes at once."""
-    begin = time.monotonic()
-    while True:
-        try:
-            return ask()
-        except sqlite3.OperationalError as error:
-            if not _busy(error) or time.monotonic() - begin > WAIT:
-                raise
-        time.sleep(PAUSE)

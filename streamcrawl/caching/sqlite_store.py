@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamcrawl.arguments import telling
 from streamcrawl.caching.entry import Entry
 from streamcrawl.caching.packing import Compression
 from streamcrawl.caching.sqlite_file import SqliteFile, short
@@ -16,6 +17,7 @@ from streamcrawl.core import Run
 from streamcrawl.processors import processors
 
 
+@telling
 def sqlite_store(
     path: str | os.PathLike[str] = "httpcache.sqlite",
     *,

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
+from streamcrawl.arguments import telling
 from streamcrawl.caching.entry import Entry
 from streamcrawl.core import Run
 
@@ -52,6 +53,7 @@ class OpenCacheStore(Protocol):
         ...
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class MemoryStore:
     """Keeps responses in memory until the run ends, up to `max_size` bytes; the least lately used go first.

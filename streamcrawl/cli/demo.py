@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -134,14 +136,24 @@ def first_flow(path: Path) -> None:
         path.write_text(FLOW, encoding="utf-8")
 
 
+def _program() -> str:
+    """What to write for this program: where nobody has activated the environment, its name alone is not found."""
+    called = sys.argv[0]
+    if Path(called).stem != "streamcrawl":
+        return f"{Path(sys.executable).name} -m streamcrawl"
+    found = shutil.which("streamcrawl")
+    return "streamcrawl" if found and Path(found).samefile(called) else called
+
+
 def how_to_go_on(folder: Path) -> str:
     """What the demo leaves behind, and the next steps."""
+    program = _program()
     steps = {
-        f"streamcrawl run {folder}/flow.py -O quotes.jsonl": "run it; it crawls quotes.toscrape.com",
-        f"streamcrawl graph {folder}/flow.py": "see its pipe",
-        "streamcrawl shell https://quotes.toscrape.com/": "try selectors on a page",
-        "streamcrawl operators": "what may stand in a pipe",
-        "streamcrawl run --help": "feeds, limits, scope, logs",
+        f"{program} run {folder}/flow.py -O quotes.jsonl": "run it; it crawls quotes.toscrape.com",
+        f"{program} graph {folder}/flow.py": "see its pipe",
+        f"{program} shell https://quotes.toscrape.com/": "try selectors on a page",
+        f"{program} operators": "what may stand in a pipe",
+        f"{program} run --help": "feeds, limits, scope, logs",
     }
     left = {
         f"{folder}/items.jsonl": "a product a line, as JSON",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from streamcrawl.backoff import is_of_the_past
 from streamcrawl.cookies.cookie import Cookie, Refused
 from streamcrawl.cookies.events import CookiesReceived, CookiesSent
 from streamcrawl.cookies.files import CookieFileError
@@ -11,6 +12,7 @@ from streamcrawl.cookies.jar import cookie_header
 from streamcrawl.cookies.jars import OWN, Jars
 from streamcrawl.core import Outcome, Request, Run
 from streamcrawl.events import Notice
+from streamcrawl.mistakes import shortened
 from streamcrawl.response import Response
 from streamcrawl.urls import hostname_of
 
@@ -34,6 +36,8 @@ class Exchange:
         self._debug = debug
         self._written = run.monotonic()
         self._parted = 0
+        self._left = False
+        """Whether it was told that the file cannot hold all of them."""
         self._replaced: dict[tuple[str | None, str, str], None] = {}
         """Of `Cookie` fields of the user's own, by jar and host, what the answers have set anew or removed."""
 
@@ -69,7 +73,8 @@ class Exchange:
     def up(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Response):
             lines = outcome.headers.getall("set-cookie")
-            if lines and not _is_of_the_past(outcome) and outcome.url.startswith("http"):
+            # The cookies of a stored page were taken when it came; those of a 304 have come just now.
+            if lines and not is_of_the_past(outcome) and outcome.url.startswith("http"):
                 now = self._run.now()
                 results = self._jars.store(outcome.request.cookiejar, outcome.url, lines, now)
                 own = outcome.request.origin.headers.getall("cookie")
@@ -117,10 +122,14 @@ class Exchange:
 
     def _write(self, now: float) -> CookieFileError | None:
         try:
-            self._jars.write(now)
+            left = self._jars.write(now)
         except CookieFileError as error:
             self._tell(f"cookies: they could not be written: {error}", "error")
             return error
+        if left and not self._left:
+            self._left = True
+            names = ", ".join(shortened(name, 40) for name in left[:5]) + (", …" if len(left) > 5 else "")
+            self._tell(f"cookies: the file's format cannot hold {names}; no more is said of that", "warning")
         return None
 
     # ---- telling
@@ -147,11 +156,6 @@ class Exchange:
     def _tell(self, text: str, level: str) -> None:
         if self._run.events.wants(Notice):
             self._run.events.emit(Notice(text=text, level=level))
-
-
-def _is_of_the_past(response: Response) -> bool:
-    """Whether the http_cache has it: then its cookies were taken when it came. Those of a 304 have come just now."""
-    return "cached" in response.flags and "revalidated" not in response.flags
 
 
 def merged(own: str, more: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import mkstemp
@@ -18,6 +19,8 @@ from streamcrawl.cookies.own import cookie_of
 from streamcrawl.errors import StreamcrawlError
 
 _FIELDS = ("domain", "subdomains", "path", "secure", "expires", "name", "value")
+_NO_FIELD = re.compile(r"[\t\r\n]")
+"""What ends a field or a line of Netscape's format: others, such as Python's own reader, refuse the whole file."""
 _HTTP_ONLY = "#HttpOnly_"
 _HEAD = "# Netscape HTTP Cookie File\n"
 _BAD_SHOWN = 5
@@ -55,7 +58,7 @@ def read_jars(path: str | os.PathLike[str]) -> dict[str | None, list[Cookie]]:
 def write_cookies(path: str | os.PathLike[str], cookies: Iterable[Cookie], *, now: float) -> None:
     """Put cookies into a file, as JSON if its name ends in ".json", else in Netscape's format; all of it or nothing.
 
-    Left out are those that have expired, and of Netscape's format those with a tab in name or path and, of each
+    Left out are those that have expired, and of Netscape's format those with a tab in name, value or path and, of each
     cookie, `SameSite`. Nobody else on the machine may read the file.
 
     Args:
@@ -68,14 +71,20 @@ def write_cookies(path: str | os.PathLike[str], cookies: Iterable[Cookie], *, no
     write_jars(path, {None: cookies}, now=now)
 
 
-def write_jars(path: str | os.PathLike[str], jars: Mapping[str | None, Iterable[Cookie]], *, now: float) -> None:
-    """Put cookies into a file by the name of their jar; Netscape's format has one jar only, that without a name."""
+def write_jars(path: str | os.PathLike[str], jars: Mapping[str | None, Iterable[Cookie]], *, now: float) -> list[str]:
+    """Put cookies into a file by the name of their jar; Netscape's format has one jar only, that without a name.
+
+    Returns: the names of the cookies that the format cannot hold.
+    """
     live = {name: [each for each in jar if not each.is_expired(now)] for name, jar in jars.items()}
-    text = _as_json(live) if Path(path).suffix.lower() == ".json" else _as_netscape(live.get(None, ()))
+    left: list[str] = []
+    is_json = Path(path).suffix.lower() == ".json"
+    text = _as_json(live, left.append) if is_json else _as_netscape(live.get(None, ()), left.append)
     try:
         _replace(Path(path), text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise CookieFileError(f"{path}: {error.strerror or error}") from error
+    return left
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -142,14 +151,16 @@ def _netscape_cookie(line: str, http_only: bool) -> Cookie:
     )
 
 
-def _as_netscape(cookies: Iterable[Cookie]) -> str:
+def _as_netscape(cookies: Iterable[Cookie], left: Callable[[str], None]) -> str:
     lines = [_HEAD]
     for each in cookies:
         try:
             name, value, path = _text(each.name), _text(each.value), _text(each.path)
         except UnicodeEncodeError:
+            left(each.name)
             continue
-        if "\t" in name or "\t" in path:
+        if _NO_FIELD.search(name + value + path):
+            left(each.name)
             continue
         dot, flag = ("", "FALSE") if each.host_only else (".", "TRUE")
         secure = "TRUE" if each.secure else "FALSE"
@@ -165,8 +176,8 @@ def _as_netscape(cookies: Iterable[Cookie]) -> str:
 def _from_json(text: str, bad: Callable[[str], None]) -> dict[str | None, list[Cookie]]:
     try:
         data: object = json.loads(text)
-    except ValueError as error:
-        bad(f"no JSON: {error}")
+    except (ValueError, RecursionError) as error:
+        bad("its JSON is nested too deeply" if isinstance(error, RecursionError) else f"no JSON: {error}")
         return {}
     if isinstance(data, dict):
         data = cast("dict[str, object]", data).get("cookies")
@@ -186,7 +197,7 @@ def _from_json(text: str, bad: Callable[[str], None]) -> dict[str | None, list[C
     return jars
 
 
-def _as_json(jars: Mapping[str | None, Iterable[Cookie]]) -> str:
+def _as_json(jars: Mapping[str | None, Iterable[Cookie]], left: Callable[[str], None]) -> str:
     rows: list[dict[str, Any]] = []
     for jar, cookies in jars.items():
         for each in cookies:
@@ -194,11 +205,12 @@ def _as_json(jars: Mapping[str | None, Iterable[Cookie]]) -> str:
                 row: dict[str, Any] = {"name": _text(each.name), "value": _text(each.value)}
                 row |= {"domain": each.domain if each.host_only else f".{each.domain}", "path": _text(each.path)}
             except UnicodeEncodeError:
+                left(each.name)
                 continue
             row |= {"expires": -1 if each.expires is None else each.expires}
             row |= {"httpOnly": each.http_only, "secure": each.secure}
-            if each.same_site:
-                row["sameSite"] = _SAME_SITE[each.same_site]
+            if site := _SAME_SITE.get(each.same_site.lower()):
+                row["sameSite"] = site
             if jar is not None:
                 row["jar"] = jar
             rows.append(row)

@@ -8,6 +8,7 @@ from heapq import nsmallest
 from operator import attrgetter
 from typing import TypeAlias
 
+from streamcrawl.arguments import telling
 from streamcrawl.cookies.cookie import Cookie, Refused, domain_matches, group_of, path_matches, path_of, site_of
 from streamcrawl.cookies.own import OwnCookies, own_cookies
 from streamcrawl.cookies.set_cookie import parse_set_cookie
@@ -19,8 +20,9 @@ _Key: TypeAlias = tuple[str, str, str, bool]
 _said = attrgetter("value", "expires", "secure", "http_only", "same_site")
 
 
+@telling
 class CookieJar:
-    """Cookies, and which of them go where.
+    """Cookies, and which of them go where. URLs that its methods take are normalized (`streamcrawl.urls`).
 
     Args:
         per_domain: Cookies kept for one registrable domain; 1 or more.
@@ -32,7 +34,7 @@ class CookieJar:
     `changed` is called with a registrable domain whenever its cookies have changed, be it that they had to go; that
     they were sent is no change.
 
-    Raises: ValueError for a bound below 1.
+    Raises: ValueError for a bound below 1, TypeError for one that is no whole number.
     """
 
     __slots__ = ("_groups", "_like_browsers", "_per_domain", "_size", "_total", "changed")
@@ -50,7 +52,7 @@ class CookieJar:
         self.changed: Callable[[str], object] = _nobody
 
     def header_for(self, url: str, now: float) -> str:
-        """The `Cookie` header for a request to this URL; empty if it has none (§5.8.3)."""
+        """The `Cookie` header for a request to this normalized URL; empty if it has none (§5.8.3)."""
         return cookie_header(self.cookies_for(url, now))
 
     def cookies_for(self, url: str, now: float, *, method: str = "GET", source: str | None = None) -> list[Cookie]:
@@ -80,6 +82,11 @@ class CookieJar:
 
     def store(self, url: str, set_cookie: Iterable[str], now: float) -> list[Cookie | Refused]:
         """Take what a response from this URL sets, one `Set-Cookie` field after the other (§5.6, §5.7).
+
+        Args:
+            url: A normalized one: of another, such as one with capitals in its host, no request is sent the cookie.
+            set_cookie: The fields' values.
+            now: Seconds since the epoch.
 
         Returns: for each field the cookie, one that was thereby removed too, or why it was refused.
         """

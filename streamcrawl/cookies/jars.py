@@ -130,11 +130,11 @@ class Jars:
         self.size += len(jar) - before
         self._settle(now)
 
-    def write(self, now: float) -> None:
-        """Write the file. Raises: CookieFileError."""
-        if self._file is not None:
-            write_jars(self._file, self._jars, now=now)
+    def write(self, now: float) -> list[str]:
+        """Write the file; gives the names of the cookies that it cannot hold. Raises: CookieFileError."""
+        left = [] if self._file is None else write_jars(self._file, self._jars, now=now)
         self.unwritten = False
+        return left
 
     # ---- making jars, and parting with them
 

@@ -16,7 +16,7 @@ TURNS = 16
 """Times that the start is asked in a row, before others get their turn."""
 
 PATIENCE = 5.0
-"""Seconds without anything to send, places being free, after which the start is asked for other hosts."""
+"""Seconds without anything to send, while a host is not to be asked, after which others are looked for in the start."""
 
 STALL = 30.0
 """Seconds without any progress after which it is told who holds what."""
@@ -97,6 +97,8 @@ class Pump:
         if now < self._idle + PATIENCE:
             return False
         self._idle = None
+        if not self._run.hosts.holds_back():
+            return False  # it is slow to answer, and has what it can take
         self._run.begin.look_further()
         return True
 

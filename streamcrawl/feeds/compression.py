@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
+from streamcrawl.arguments import telling
+
 CHUNK = 1 << 18
 
 
@@ -122,6 +124,7 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         )
     }
 )
+telling(Codec)  # those above are right, and annotations are dear to read while the package is imported
 
 
 def codec_for(uri: str, path: PurePosixPath, compress: str | Codec | None) -> tuple[Codec | None, PurePosixPath]:

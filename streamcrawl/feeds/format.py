@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias, cast
 
 from streamcrawl.core import Item
 from streamcrawl.feeds.charsets import known
 from streamcrawl.feeds.tails import Tail
 from streamcrawl.feeds.values import Fields
+from streamcrawl.mistakes import shortened
 
 
 class Format(Protocol):
@@ -69,6 +70,8 @@ class FeedFormat:
         convert: Makes the file that readers want of the one that was written: (written, wanted, settings). None: it
             is the one. It may take its time, and is called in a thread.
         check: Raises ValueError for settings that cannot be right.
+
+    Raises: TypeError for an argument of another kind, when built.
     """
 
     name: str
@@ -78,6 +81,18 @@ class FeedFormat:
     tail: Callable[[BinaryIO, Settings], tuple[Tail, Any]] | None = None
     convert: Callable[[Path, Path, Settings], None] | None = None
     check: Callable[[Settings], None] | None = None
+
+    def __post_init__(self) -> None:
+        # By hand: ours are built when the package is imported, and annotations are dear to read.
+        name, extensions = cast("tuple[object, object]", (self.name, self.extensions))
+        texts = cast("tuple[object, ...]", extensions) if isinstance(extensions, tuple) else (None,)
+        if not all(isinstance(each, str) for each in (name, *texts)):
+            what = f"FeedFormat(name={shortened(name, 80)}, extensions={shortened(self.extensions, 80)})"
+            raise TypeError(f"{what}: text, and a tuple of text such as ('.txt',)")
+        for function in ("make", "tail", "convert", "check"):
+            value = getattr(self, function)
+            if not callable(value) and (value is not None or function == "make"):
+                raise TypeError(f"FeedFormat({function}={shortened(value, 80)}): a function is needed")
 
 
 def checked(format: FeedFormat, settings: Settings) -> Settings:

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamcrawl.core import Lease, Request
 from streamcrawl.frontier.host import Host as Host
-from streamcrawl.frontier.rates import NO_RATE, SPEAKERS, Pace, Rate, Rates, Rule
+from streamcrawl.frontier.rates import NO_RATE, SPEAKERS, Pace, Rate, Rates, Rule, rate_of
 from streamcrawl.urls import host_of
 
 STALE = 1024
@@ -136,7 +136,7 @@ class HostTable:
         by: str = "",
     ) -> None:
         state = self.host(host)
-        rate = Rate(
+        rate = rate_of(
             None if concurrency is None else max(1, concurrency),
             None if delay is None else max(0.0, delay),
             None if jitter is None else min(1.0, max(0.0, jitter)),
@@ -185,7 +185,7 @@ class HostTable:
     def rate(self, host: str, *, but: str | None = None) -> Rate:
         """What holds for the host, or would hold without what `but` says."""
         pace = self._rates.of(host, self._known(host).said, but)
-        return Rate(pace.limit, pace.delay, pace.jitter)
+        return rate_of(pace.limit, pace.delay, pace.jitter)
 
     def said(self, host: str, by: str) -> Rate | None:
         """What `by` has set for the host, or its rule says of it."""
@@ -396,6 +396,14 @@ class HostTable:
         self.refresh(host)
         if self._capped and self._demand <= self.places:
             self._uncap()
+
+    def holds_back(self) -> bool:
+        """Whether a host that has requests may not be asked: it rests, has a delay, or is closed."""
+        now = self.now
+        return any(
+            host.waiting and (host.closed or host.rest_until > now or (host.next_at > now and host.active < host.limit))
+            for host in self.hosts.values()
+        )
 
     def holders(self) -> list[str]:
         """Who holds places, or is kept from asking: for a run that does not move."""

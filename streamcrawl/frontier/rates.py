@@ -8,6 +8,8 @@ from itertools import islice
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
+from streamcrawl.arguments import telling
+
 SPEAKERS = 16
 """Who may have a say in the rate of one host, at most."""
 
@@ -24,7 +26,7 @@ class Rate:
         delay: Seconds between two requests; 0 or more.
         jitter: The delay varies by this share of itself, 0 to 1.
 
-    Raises: ValueError for an argument out of its bounds.
+    Raises: ValueError for an argument out of its bounds, TypeError for one that is no number.
     """
 
     concurrency: int | None = None
@@ -41,6 +43,16 @@ class Rate:
 
 
 NO_RATE = Rate()
+_init = Rate.__init__
+telling(Rate)
+
+
+def rate_of(concurrency: int | None, delay: float | None, jitter: float | None) -> Rate:
+    """The Rate of numbers that are some: with each page, that is not asked. Raises: ValueError as Rate does."""
+    made = object.__new__(Rate)
+    _init(made, concurrency, delay, jitter)
+    return made
+
 
 Rule: TypeAlias = Callable[[str], "Rate | None"]
 """(a Host, or the name of a slot) -> what is said of it from the first request on."""
@@ -97,7 +109,7 @@ def to_plain(said: Mapping[str, Rate] | None, rest: float, date: float) -> list[
 
 def from_plain(plain: list[Any]) -> tuple[dict[str, Rate] | None, float, float]:
     """What `to_plain` was given."""
-    said = {plain[at]: Rate(plain[at + 2], plain[at + 1], plain[at + 3]) for at in range(2, len(plain), 4)}
+    said = {plain[at]: rate_of(plain[at + 2], plain[at + 1], plain[at + 3]) for at in range(2, len(plain), 4)}
     return said or None, plain[0], plain[1]
 
 

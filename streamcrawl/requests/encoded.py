@@ -27,6 +27,8 @@ NO_FILE: File = ("", b"", "application/octet-stream")
 
 def flat(data: FormData | None) -> list[tuple[str, str | None]]:
     """(name, value) for each value."""
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"data={data!r}: a dict of values by name, or a list of (name, value)")
     items = cast("Iterable[tuple[str, Value]]", data.items() if isinstance(data, Mapping) else data or ())
     pairs: list[tuple[str, str | None]] = []
     for name, value in items:

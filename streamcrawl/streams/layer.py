@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import OUTCOMES, Dropped, Failed, Layer, Outcome, Request, Run, Stage
 from streamcrawl.errors import Drop, OperatorError, StreamcrawlError
 from streamcrawl.response import Response
@@ -74,6 +75,7 @@ class Layered:
         return Observable(subscribe)
 
 
+@telling
 def layer(name: str, make: Callable[[Run], Hooks]) -> NamedLayer:
     """Build a Layer from a function that makes its hooks for one run.
 

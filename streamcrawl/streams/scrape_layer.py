@@ -12,6 +12,7 @@ from typing import Any
 from reactivex import Observable, abc
 from reactivex import operators as rx
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Done, Failed, Request, Run, ScrapeInput, Scraper
 from streamcrawl.errors import FlowError
 from streamcrawl.streams.layered import Hooked, Layers, unskipped
@@ -40,6 +41,7 @@ class NamedScrapeLayer:
         return f"<scrape layer {self.name}>"
 
 
+@telling
 def scrape_layer(name: str, make: Callable[[Run], ScrapeHooks]) -> NamedScrapeLayer:
     """Build a ScrapeLayer from a function that makes its hooks for one run.
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 
 from reactivex import Observable
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Request, StartSource
 from streamcrawl.streams.kinds import is_async_iterable
 
@@ -42,6 +43,7 @@ class StartThrough:
         return f"<start through {len(self.steps)} steps>"
 
 
+@telling
 def start_through(source: StartSource, *steps: StartStep) -> StartThrough:
     """A start for `Crawl(…)`: what `source` gives, changed by async generators; they are asked as the crawl asks.
 

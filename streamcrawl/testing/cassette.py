@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Fetch, Run
 from streamcrawl.crawl.crawl import Crawl
 from streamcrawl.errors import FlowError
@@ -48,6 +49,7 @@ class Replaying:
         return OpenReplay(self.path, latency, self.fetch, self.mode == "new", self.rules, run)
 
 
+@telling
 def recording(
     path: str | os.PathLike[str],
     *,
@@ -74,6 +76,7 @@ def recording(
     return Recording(Path(path), fetch, Rules.of(match, redact, scrub))
 
 
+@telling
 def replaying(
     path: str | os.PathLike[str],
     *,

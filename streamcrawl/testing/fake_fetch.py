@@ -10,6 +10,7 @@ from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from streamcrawl.core import Request
+from streamcrawl.errors import InvalidURL
 from streamcrawl.headers import HeaderPairs, Headers
 from streamcrawl.response import Response
 from streamcrawl.urls import canonical, host_of, normalize, without_fragment
@@ -31,12 +32,19 @@ class FakeFetch:
     `log` holds (loop time, request) for each call, `hits` counts them by URL (without the fragment), `most` is how many
     were under way at once, `most_by_host` the same by host.
 
-    Raises: InvalidURL for a key that is neither a path nor an absolute URL; ValueError if `latency` < 0, when built.
+    Raises: InvalidURL for a key that is neither a path nor an absolute URL; TypeError for what is no answer; ValueError
+        if `latency` < 0, when built.
     """
 
     def __init__(self, site: Mapping[str, Answer], *, latency: Latency = 0.0) -> None:
         if not callable(latency) and latency < 0:
             raise ValueError(f"latency is {latency!r}: it must be 0 or more seconds")
+        for key, answer in site.items():
+            if not (callable(answer) or isinstance(answer, ANSWERS)):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+                kind = type(answer).__name__
+                raise TypeError(f"FakeFetch({{{key!r}: {answer!r}}}): text, bytes, a Response, … answer, and no {kind}")
+            if not key.startswith("/") and "://" not in key:
+                raise InvalidURL(f"FakeFetch({{{key!r}: …}}): a path begins with /, and a URL with its scheme")
         self._site = {key if key.startswith("/") else _key(normalize(key)): answer for key, answer in site.items()}
         self._latency = latency
         self.log: list[tuple[float, Request]] = []
@@ -172,4 +180,5 @@ def links_to(*urls: str) -> str:
     return "".join(f'<a href="{escape(url)}">{escape(url)}</a>\n' for url in urls)
 
 
+ANSWERS = (str, bytes, Response, Exception, list, tuple)
 NOT_FOUND = page("not found", status=404)

@@ -196,9 +196,13 @@ def run_virtual(
         patience: Real seconds that work in a thread may take.
         start: The date on which it begins, in seconds since the epoch.
 
-    Raises: what the coroutine raises; what a callback on the loop raised with nobody there to catch it; `Deadlock`.
+    Raises: what the coroutine raises; what a callback on the loop raised with nobody there to catch it; `Deadlock`;
+        TypeError for what is no coroutine.
     """
     coroutine = work() if callable(work) else work
+    if not isinstance(coroutine, Coroutine):  # pyright: ignore[reportUnnecessaryIsInstance] - users err
+        advice = ": write run_virtual(crawl.collect)" if hasattr(coroutine, "collect") else ""
+        raise TypeError(f"run_virtual() takes a coroutine, or a function that makes one, and not {work!r}{advice}")
     try:
         loop = VirtualLoop(limit=limit, patience=patience, start=start)
         try:

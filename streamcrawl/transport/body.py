@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from streamcrawl.core import Request, Run
 from streamcrawl.errors import FetchError, FetchTimeout
 from streamcrawl.headers import Headers
-from streamcrawl.transport.decoding import Decoder, allowance, plan, too_large
+from streamcrawl.streams.counting import count
+from streamcrawl.transport.decoding import Decoder, allowance, is_part, plan, too_large
 
 FREE = 256 * 1024
 """Bytes of a body that need no reservation, and what is reserved at a time."""
@@ -33,6 +34,11 @@ class Intake:
         self._wire_limit = limit if decoder is None else allowance(limit)
         self.wire_size = 0
         self.size = 0
+
+    @property
+    def coded(self) -> bool:
+        """Whether there is something to undo."""
+        return self._decoder is not None
 
     def expect(self, length: str | None) -> None:
         """Judge the body by its Content-Length, before it comes. Raises: BodyTooLarge."""
@@ -74,11 +80,17 @@ def intake(request: Request, status: int, headers: Headers, limit: int, *, decom
     codings: tuple[str, ...] = ()
     bare = headers
     length = headers.get("content-length")
-    if decompress and length != "0" and "content-encoding" in headers:
+    if decompress and length != "0" and "content-encoding" in headers and not is_part(status, headers):
         codings, bare = plan(headers)
     made = Intake(url, limit, Decoder(codings, limit, url) if codings else None)
     made.expect(length)
     return made, bare
+
+
+def count_decoded(run: Run, size: int) -> None:
+    """Count a whole body that was decoded to `size` bytes."""
+    count(run.stats, "httpcompression/response_count")
+    count(run.stats, "httpcompression/response_bytes", size)
 
 
 async def read_whole(

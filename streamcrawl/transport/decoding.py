@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,16 @@ ZSTD_WINDOW_LOG = 23
 """RFC 9659 §3: in HTTP a window is 8 MB at most."""
 
 GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC, SKIPPABLE_MAGIC = b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
+"""How a zstd frame begins, and a skippable one after a byte from 0x50 to 0x5F. Source: RFC 8878 §3.1."""
+
+BROTLI_STEP = 4 * 1024
+"""Bytes in which the end of a brotli stream is looked for."""
+
+BROTLI_KEPT = 256 * 1024
+"""Bytes of a brotli body, coded, up to which they are kept to go through them again."""
+
+_PART = re.compile(r"bytes +0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 
 Broken: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
 
@@ -88,56 +99,123 @@ class _Inflate:
 
 
 class _Brotli:
+    """One stream; anything behind it is ignored, if the whole is no longer than `BROTLI_KEPT`.
+
+    The engine fails on data that goes on behind the stream's end, and loses what it had decoded of it. So the coded
+    data is kept, as far as it is short, to go through it again.
+    """
+
     def __init__(self) -> None:
         brotli: Any = import_module("brotli")  # it has no types
         self.broken: Broken = brotli.error
+        self._make: Callable[[], Any] = brotli.Decompressor
         self._engine: Any = brotli.Decompressor()
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._given = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        engine = self._engine
-        if engine.is_finished():
+        if self._engine.is_finished():
             return
-        while True:
-            out: bytes = engine.process(data, output_buffer_limit=STEP)
-            if out:
+        self._size += len(data)
+        if self._size <= BROTLI_KEPT:
+            self._kept.append(data)
+        else:
+            self._kept.clear()
+        try:
+            for out in _unpacked(self._engine, data):
+                self._given += len(out)
                 yield out
-            # It takes more data while it still has output that there was no room for.
-            if engine.is_finished() or (engine.can_accept_more_data() and len(out) < STEP):
+        except self.broken:
+            if not self._kept:
+                raise
+            yield from self._again(b"".join(self._kept))
+
+    def _again(self, coded: bytes) -> Iterator[bytes]:
+        """What has not been given yet, up to the end of the stream. Raises: what `broken` says, if there is none."""
+        sound, engine, skipped = self._sound(coded), self._make(), self._given
+        parts = (coded[at : at + 1] for at in range(sound, len(coded)))
+        for part in (coded[:sound], *parts):
+            for out in _unpacked(engine, part):
+                if new := out[skipped:]:
+                    yield new
+                skipped = max(0, skipped - len(out))
+            if engine.is_finished():
+                self._engine = engine
                 return
-            data = b""
+
+    def _sound(self, coded: bytes) -> int:
+        """How many bytes, in steps, the engine takes."""
+        engine = self._make()
+        for at in range(0, len(coded), BROTLI_STEP):
+            try:
+                for _ in _unpacked(engine, coded[at : at + BROTLI_STEP]):
+                    pass
+            except self.broken:
+                return at
+        return len(coded)
 
     def complete(self) -> bool:
         return bool(self._engine.is_finished())
 
 
+def _unpacked(engine: Any, data: bytes) -> Iterator[bytes]:
+    """All that a brotli engine gives for `data`."""
+    while True:
+        out: bytes = engine.process(data, output_buffer_limit=STEP)
+        if out:
+            yield out
+        # It takes more data while it still has output that there was no room for.
+        if engine.is_finished() or (engine.can_accept_more_data() and len(out) < STEP):
+            return
+        data = b""
+
+
 class _Zstd:
-    """One frame or several."""
+    """One frame or several, skippable ones too; anything behind the last is ignored."""
 
     def __init__(self) -> None:
         self._zstd: Any = zstd()
         # A window over the limit is a ValueError of the header's parser in some builds, a ZstdError in others.
         self.broken: Broken = (self._zstd.ZstdError, ValueError)
         self._engine: Any = None
+        self._head: bytes = b""
+        self._frames = 0
+        self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        while True:
+        while not self._over:
             if self._engine is None:
+                data, self._head = self._head + data, b""
                 if not data:
                     return
+                if self._frames:
+                    self._over = not _may_begin_frame(data[:4])
+                    if self._over or len(data) < 4:
+                        self._head = b"" if self._over else data
+                        return
                 window = {self._zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
                 self._engine = self._zstd.ZstdDecompressor(options=window)
             out: bytes = self._engine.decompress(data, STEP)
             if out:
                 yield out
             if self._engine.eof:
-                data, self._engine = self._engine.unused_data, None
+                unused: bytes = self._engine.unused_data
+                data, self._engine = unused, None
+                self._frames += 1
             elif self._engine.needs_input:
                 return
             else:
                 data = b""
 
     def complete(self) -> bool:
-        return self._engine is None
+        # Of a skippable frame nothing is lost, and its first bytes may be anything.
+        return self._engine is None and not (self._head and ZSTD_MAGIC.startswith(self._head))
+
+
+def _may_begin_frame(start: bytes) -> bool:
+    """Whether these 1 to 4 bytes are the first of a zstd frame."""
+    return ZSTD_MAGIC.startswith(start) or (0x50 <= start[0] <= 0x5F and SKIPPABLE_MAGIC.startswith(start[1:]))
 
 
 def zstd() -> Any:
@@ -178,6 +256,14 @@ def plan(headers: Headers) -> tuple[tuple[str, ...], Headers]:
         return (), headers if codings else headers.without("content-encoding")
     bare = headers.without("content-encoding", "content-length")
     return undone, bare.add("Content-Encoding", ", ".join(codings[:keep])) if keep else bare
+
+
+def is_part(status: int, headers: Headers) -> bool:
+    """Whether the body is but a part of the coded form, which cannot be decoded alone. Source: RFC 9110 §14.2."""
+    if status != 206:
+        return False
+    match = _PART.fullmatch(headers.get("content-range") or "")
+    return match is None or int(match[1]) + 1 != int(match[2])
 
 
 def allowance(limit: int) -> int:

@@ -37,7 +37,7 @@ from streamcrawl.headers import Headers
 from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
 from streamcrawl.streams.counting import count
-from streamcrawl.transport.body import Intake, StreamedBody, intake, one_line, read_whole, shown
+from streamcrawl.transport.body import Intake, StreamedBody, count_decoded, intake, one_line, read_whole, shown
 from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.light import LightRequest, LightResponse
 from streamcrawl.transport.outgoing import Fields, as_text, encoded, fields_of, in_ascii, in_bytes, split_credentials
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from streamcrawl.transport.wire import Wire
 
 ACCEPT_ENCODING = ("Accept-Encoding", "gzip, deflate, br, zstd")
+IDENTITY = ("Accept-Encoding", "identity")
+"""With a Range: a part of a coded form is of no use. Source: WHATWG Fetch, "HTTP-network-or-cache fetch"."""
+
 LARGE_BODY = 1024 * 1024
 """Bytes of request body from which on aiohttp wants a file."""
 
@@ -114,7 +117,7 @@ class HttpTransport:
         if "user-agent" not in names and self._wire.user_agent:
             fields.append(self._user_agent)
         if "accept-encoding" not in names and self._wire.decompress:
-            fields.append(ACCEPT_ENCODING)
+            fields.append(IDENTITY if "range" in names else ACCEPT_ENCODING)
         if "referer" not in names and request.referrer is not None:
             # RFC 9110 §10.1.3: neither fragment nor credentials.
             fields.append(("Referer", in_bytes(split_credentials(without_fragment(request.referrer))[0])))
@@ -136,6 +139,8 @@ class HttpTransport:
                 stream = self._streamed(request, answer, chunks, taking)
             else:
                 body = await self._read(request, chunks, taking, clock)
+                if taking.coded and taking.wire_size:
+                    count_decoded(self._run, len(body))
         finally:
             if stream is None:
                 await answer.aclose()

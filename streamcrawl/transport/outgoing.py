@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -43,6 +44,22 @@ def in_bytes(text: str) -> str:
     if not text.isascii():
         encoded(text)
     return text
+
+
+_NOT_SENT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
+
+def field_value(name: str, value: str) -> str:
+    """A field's value as it is sent: blanks around it are no part of it.
+
+    Raises: ValueError, which shows no value, for characters that no field may have.
+    Source: RFC 9110 §5.5.
+    """
+    wrong = _NOT_SENT.search(value)
+    if wrong is not None:
+        what = "no line breaks, no control characters, no lone surrogates"
+        raise ValueError(f"header {name}: its value has {wrong[0]!r} in it: {what}")
+    return value.strip(" \t")
 
 
 def as_text(raw: Sequence[tuple[bytes, bytes]]) -> Fields:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from streamcrawl.arguments import telling
 from streamcrawl.core import Request, Run
 from streamcrawl.errors import AddressRefused, FlowError, UnsupportedScheme
 from streamcrawl.response import Response
 from streamcrawl.transport.addresses import START, words
 from streamcrawl.transport.body import shown
+from streamcrawl.transport.outgoing import field_value
 from streamcrawl.transport.reach import AGENTS, GUARDED, may_open, site_of
 from streamcrawl.urls import WEB_SCHEMES, scheme_of
 from streamcrawl.version import __version__
@@ -27,6 +29,7 @@ MIB = 1024 * 1024
 USER_AGENT = f"streamcrawl/{__version__} (+https://pypi.org/project/streamcrawl/)"
 
 
+@telling
 @dataclass(frozen=True, slots=True)
 class Wire:
     """How requests go out: a description, opened for each run.
@@ -66,6 +69,7 @@ class Wire:
             raise ValueError(f"max_size={self.max_size!r}: bytes, 1 or more")
         if not self.user_agent.isascii() or not self.user_agent.isprintable():
             raise ValueError(f"user_agent={self.user_agent!r}: printable ASCII")
+        object.__setattr__(self, "user_agent", field_value("User-Agent", self.user_agent))
         if not isinstance(self.verify, bool):
             import ssl
 

@@ -98,7 +98,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
 
 def test_a_damaged_entry_is_no_entry_and_is_removed(tmp_path: Path) -> None:
     async def main() -> None:
-        for number in (1, 2):
+        for number in (1, 2, 3):
             store = dbm_store(tmp_path / "cache", module="dbm.dumb").open(still_run())
             await store.put(key_of(number), page(number, vary=(("a", "1"),)))
             await store.put(key_of(number), page(number, vary=(("a", "2"),)))
@@ -107,14 +107,16 @@ def test_a_damaged_entry_is_no_entry_and_is_removed(tmp_path: Path) -> None:
             whole = raw[b"d" + key_of(1)]
             raw[b"d" + key_of(1)] = whole[:-1]  # of the variant that was put first
             raw[b"d" + key_of(2)] = b"x" + raw[b"d" + key_of(2)]
+            raw[b"d" + key_of(3)] = b""
         run = still_run()
         store = dbm_store(tmp_path / "cache", module="dbm.dumb").open(run)
         assert await store.get(key_of(1)) == [page(1, vary=(("a", "2"),))]
         assert run.stats == {"httpcache/retrieve_error": 1}
         assert await store.get(key_of(1)) == [page(1, vary=(("a", "2"),))]
-        with pytest.raises(CorruptEntry, match="was damaged, and is removed"):
-            await store.get(key_of(2))
-        assert await store.get(key_of(2)) == []
+        for number in (2, 3):
+            with pytest.raises(CorruptEntry, match="was damaged, and is removed"):
+                await store.get(key_of(number))
+            assert await store.get(key_of(number)) == []
         assert run.stats == {"httpcache/retrieve_error": 1}
         await store.close()
 

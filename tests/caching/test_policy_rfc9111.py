@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from typing import Any
+from urllib.error import HTTPError, URLError
 
+import aiohttp
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcrawl.breaker import HostGivenUp
 from streamcrawl.caching import Entry, Replay, Rfc9111
 from streamcrawl.caching.policy import Asked, Found, Missing, Send, Serve
 from streamcrawl.caching.rfc9111_fields import directives, format_date
 from streamcrawl.caching.rfc9111_freshness import HEURISTIC, Heuristic, current_age, lifetime, may_store
 from streamcrawl.core import Failed, Request
-from streamcrawl.errors import AddressRefused, ConnectError, FetchError, TLSError
+from streamcrawl.errors import (
+    AddressRefused,
+    BodyTooLarge,
+    ConnectError,
+    FetchError,
+    InvalidURL,
+    OperatorError,
+    TLSError,
+)
 from streamcrawl.headers import Headers
 from streamcrawl.response import Response
 
@@ -360,6 +374,64 @@ def test_stale_if_error(says: str, asks: dict[str, str], outcome: Any, after: fl
     assert (settled.serve == Serve(stored, stale=True)) is expected
 
 
+def opened(path: str) -> OSError:
+    """What `open` raises."""
+    try:
+        with open(path):  # noqa: PTH123 - as a fetch of a user's does
+            raise AssertionError(path)
+    except OSError as error:
+        return error
+
+
+ASKED = httpx.Request("GET", URL)
+RAISED: list[tuple[Exception, bool]] = [
+    (OSError("the line is dead"), True),
+    (ConnectionResetError(104, "reset"), True),
+    (TimeoutError(), True),
+    (socket.gaierror(-2, "no such name"), True),
+    (EOFError("0 bytes of 10"), True),
+    (URLError(ConnectionRefusedError(111, "refused")), True),
+    (httpx.ConnectError("refused"), True),
+    (httpx.ReadTimeout("slow"), True),
+    (aiohttp.ServerDisconnectedError(), True),
+    (httpx.HTTPStatusError("busy", request=ASKED, response=httpx.Response(503)), True),
+    (HTTPError(URL, 502, "bad gateway", None, None), True),  # type: ignore[arg-type]
+    (httpx.HTTPStatusError("gone", request=ASKED, response=httpx.Response(410)), False),
+    (HTTPError(URL, 404, "not found", None, None), False),  # type: ignore[arg-type]
+    (ssl.SSLCertVerificationError(1, "expired"), False),
+    (httpx.InvalidURL("no host"), False),
+    (httpx.UnsupportedProtocol("gopher"), False),
+    (httpx.StreamConsumed(), False),
+    (aiohttp.InvalidURL("http://"), False),
+    (opened("/no/such/file"), False),
+    (PermissionError(13, "denied", "/etc/shadow"), False),
+    (TypeError("'int' object is not callable"), False),
+    (KeyError("url"), False),
+    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), False),
+    (RuntimeError("what it awaited was cancelled"), False),
+]
+
+
+@pytest.mark.parametrize(("error", "expected"), RAISED, ids=lambda each: type(each).__name__)
+def test_what_a_fetch_of_the_user_s_raises_counts_if_it_is_about_the_server(error: Exception, expected: bool) -> None:
+    policy, stored = Rfc9111(stale_if_error=float("inf")), entry(cache_control="max-age=60")
+    failed = Failed(request(), OperatorError("fetch", error))
+    assert (policy.settle(Asked(request(), b"k", stored, T), failed, T + 61).serve is not None) is expected
+
+
+@pytest.mark.parametrize("error", [InvalidURL("http//"), AddressRefused("private"), BodyTooLarge("over 5 bytes")])
+def test_what_is_wrong_with_the_request_is_told_and_not_covered(error: Exception) -> None:
+    policy, stored = Rfc9111(stale_if_error=float("inf")), entry(cache_control="max-age=60")
+    settled = policy.settle(Asked(request(), b"k", stored, T), Failed(request(), error), T + 61)
+    assert (settled.serve, settled.stat) == (None, "")
+
+
+def test_a_host_that_was_given_up_is_a_server_that_fails() -> None:
+    policy, stored = Rfc9111(stale_if_error=float("inf")), entry(cache_control="max-age=60")
+    given_up = Failed(request(), HostGivenUp("out of order"))
+    assert policy.settle(Asked(request(), b"k", stored, T), given_up, T + 61).serve is not None
+
+
 def test_stale_if_error_by_argument_holds_where_nobody_says_anything() -> None:
     policy = Rfc9111(stale_if_error=float("inf"))
     plain, strict = entry(cache_control="max-age=60"), entry(cache_control="max-age=60, must-revalidate")
@@ -494,6 +566,18 @@ def test_replay_gives_out_for_ever_and_stores_all_that_is_whole() -> None:
     assert not policy.answers(request("reload"))
     assert policy.key(Request(URL + "?a=1&b=2")) == policy.key(Request(URL + "?b=2&a=1"))
     assert policy.key(request(method="POST")) != policy.key(request())
+
+
+@pytest.mark.parametrize("policy", [Replay(), Rfc9111()])
+def test_what_is_given_out_has_the_date_when_it_came_if_the_server_sent_none(policy: Any) -> None:
+    answer = Response(URL, 200, Headers({"Cache-Control": "max-age=60"}))
+    dated = Response(URL, 200, Headers({"Cache-Control": "max-age=60", "date": format_date(T - 5)}))
+    for sent, date in ((answer, T), (dated, T - 5)):
+        fill = policy.settle(Asked(request(), b"k", None, T), sent, T).fill
+        assert fill is not None
+        given = policy.answer(Serve(fill), request(), T + 30)
+        assert given.headers.getall("date") == [format_date(date)]
+    assert "date" not in answer.headers
 
 
 def test_heuristic_statuses_are_those_of_rfc_9110_without_parts() -> None:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,13 +18,15 @@ import pytest
 import zstandard
 from cache_stores_made import key_of, page, still_run
 
-from streamcrawl.caching import sqlite_file, stored
+from streamcrawl.caching import sqlite_file, sqlite_opened, stored
 from streamcrawl.caching.entry import CorruptEntry, Entry
 from streamcrawl.caching.packing import unpack
 from streamcrawl.caching.sqlite_file import SqliteFile
 from streamcrawl.caching.sqlite_store import OpenSqliteStore, sqlite_store
 from streamcrawl.caching.stored import CacheStoreError
 from streamcrawl.testing.virtual_time import run_virtual
+
+ADVICE = "; delete it if it is a damaged cache, else give another path"
 
 
 async def pages_in(path: Path, count: int) -> None:
@@ -66,9 +68,97 @@ def test_one_file_with_folders_around_it_and_nothing_beside_it(tmp_path: Path) -
 def test_what_cannot_be_opened_is_named_with_the_reason(tmp_path: Path) -> None:
     assert refused(tmp_path) == f"cache {tmp_path}: Is a directory"
     (tmp_path / "file").write_text("no database, and long enough to have a header " * 20)
-    assert refused(tmp_path / "file") == f"cache {tmp_path / 'file'}: file is not a database"
+    assert refused(tmp_path / "file") == f"cache {tmp_path / 'file'}: file is not a database{ADVICE}"
     assert refused(tmp_path / "file" / "below") == f"cache {tmp_path / 'file' / 'below'}: Not a directory"
     assert (tmp_path / "file").read_text().startswith("no database")
+
+
+PAGE = 4096
+
+
+def cut(at: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:at]
+
+
+def over(at: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:at] + b"\xfe" * PAGE + data[at + PAGE :]
+
+
+def emptied(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def renamed(data: bytes) -> bytes:
+    return data.replace(b"entries_by_use", b"\xff\xfe\xff\xfe")
+
+
+DAMAGE = [
+    *(cut(at) for at in (100, PAGE - 1, PAGE, 3 * PAGE, 10 * PAGE + 5)),
+    *(over(at) for at in (0, 40, 100)),
+    emptied,
+    renamed,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_file_that_is_damaged_is_named_with_what_to_do_and_is_left_alone(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    asyncio.run(pages_in(path, 100))
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    said = refused(path)
+    assert said.startswith(f"cache {path}: ")
+    assert said.endswith(ADVICE)
+    assert path.read_bytes() == damaged
+    path.unlink()
+    asyncio.run(pages_in(path, 1))
+
+
+def test_a_damaged_part_of_the_file_leaves_the_rest_alone(tmp_path: Path) -> None:
+    """Also what is put together with what cannot be read."""
+    path = tmp_path / "cache.sqlite"
+    asyncio.run(pages_in(path, 100))
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // PAGE * PAGE)
+        file.write(b"\xfe" * PAGE)
+
+    async def main() -> None:
+        store = sqlite_store(path).open(still_run())
+        found = await asyncio.gather(*(store.get(key_of(number)) for number in range(100)), return_exceptions=True)
+        lost = [number for number, each in enumerate(found) if isinstance(each, BaseException)]
+        assert 0 < len(lost) < 10
+        assert str(found[lost[0]]) == f"cache {path}: database disk image is malformed{ADVICE}"
+        mixed = await asyncio.gather(
+            store.put(key_of(1000), page(1000)),
+            store.get(key_of(lost[0])),
+            store.put(key_of(lost[0]), page(1)),
+            store.put(key_of(1001), page(1001)),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in mixed] == [type(None), CacheStoreError, CacheStoreError, type(None)]
+        for number in (1000, 1001):
+            assert await store.get(key_of(number)) == [page(number)]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_values_of_other_types_than_were_put_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    asyncio.run(pages_in(path, 2))
+    query(path, "UPDATE entries SET used = NULL WHERE id = 1")
+
+    async def main() -> None:
+        store = sqlite_store(path).open(still_run())
+        bad, good = await asyncio.gather(store.get(key_of(0)), store.get(key_of(1)), return_exceptions=True)
+        assert isinstance(bad, CacheStoreError)
+        assert str(bad).endswith(ADVICE)
+        assert good == [page(1)]
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -161,7 +251,7 @@ def test_reading_does_not_write(tmp_path: Path) -> None:
 
 def test_many_calls_are_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[object] = []
-    transaction = sqlite_file.transaction
+    transaction = sqlite_opened.transaction
 
     def counting(db: sqlite3.Connection) -> object:
         begun.append(db)
@@ -183,7 +273,7 @@ def test_entries_that_nobody_waits_for_are_few_transactions_and_few_statements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[object] = []
-    transaction = sqlite_file.transaction
+    transaction = sqlite_opened.transaction
 
     def counting(db: sqlite3.Connection) -> object:
         begun.append(db)
@@ -215,7 +305,7 @@ def test_entries_that_nobody_waits_for_are_few_transactions_and_few_statements(
 def test_what_cannot_be_written_is_told_to_whoever_did_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "WAIT", 0.05)
+    monkeypatch.setattr(sqlite_opened, "WAIT", 0.05)
     path = tmp_path / "cache.sqlite"
 
     async def main() -> None:
@@ -321,7 +411,7 @@ def test_one_that_there_is_no_memory_to_compress_leaves_the_others_alone(
 def test_a_lock_that_another_process_holds_too_long_is_told_and_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "WAIT", 0.05)
+    monkeypatch.setattr(sqlite_opened, "WAIT", 0.05)
     path = tmp_path / "cache.sqlite"
 
     async def main() -> None:
@@ -332,7 +422,7 @@ def test_a_lock_that_another_process_holds_too_long_is_told_and_passes(
             put, got = await asyncio.gather(store.put(key_of(2), page(2)), store.get(key_of(1)), return_exceptions=True)
             assert str(put) == f"cache {path}: another process does not stop writing to it"
             assert got == [page(1)], "reading goes on"
-            monkeypatch.setattr(sqlite_file, "WAIT", 1000.0)  # who has waited in vain waits no more
+            monkeypatch.setattr(sqlite_opened, "WAIT", 1000.0)  # who has waited in vain waits no more
             with pytest.raises(CacheStoreError):
                 await store.put(key_of(3), page(3))
         await store.put(key_of(2), page(2))

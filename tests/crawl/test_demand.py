@@ -57,13 +57,13 @@ def test_an_endless_start_is_taken_no_faster_than_places_are_free() -> None:
             yield f"http://a.test/{n}"
 
     async def main() -> None:
-        fetch = FakeFetch({}, latency=4.0)
+        fetch = FakeFetch({}, latency=10.0)
         flow = Crawl(endless(), concurrency=16, per_host=4).pipe(
             ops.download(*BARE, fetch=fetch), ops.scrape(one_item, ops.http_error(allow="any"))
         )
         run = flow.start()
         for _ in range(20):
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(5.0)
             assert taken <= run.counts.pages + 16
         assert taken > 30
         run.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ def test_what_is_meant() -> None:
     fine = Request(URL)
     assert vetted(fine) is fine
     fine = made(meta={1: 2}, cb_kwargs={"a": 1}, priority=1.5, timeout=5, skip=("cookies",), statuses=range(400, 600))
+    assert vetted(fine) is fine
+    fine = made(max_retries=0, max_redirects=0, max_size=0, timeout=inf, priority=-1)
     assert vetted(fine) is fine
     request = vetted(made(skip=["cookies"], fingerprint_headers={"Accept"}, reach=["any"], statuses="any"))
     assert (request.skip, request.fingerprint_headers, request.reach) == (("cookies",), ("Accept",), ("any",))
@@ -56,6 +59,14 @@ def test_what_is_meant() -> None:
         ({"cookiejar": 1}, "cookiejar=1: text or None"),
         ({"dont_filter": "yes"}, "dont_filter='yes': True or False"),
         ({"not_before": None}, "not_before=None: a number"),
+        ({"max_retries": -1}, "max_retries=-1: 0 or more is needed"),
+        ({"max_redirects": -1}, "max_redirects=-1: 0 or more is needed"),
+        ({"max_size": -1}, "max_size=-1: 0 or more is needed"),
+        ({"timeout": 0}, "timeout=0: seconds above 0 are needed"),
+        ({"timeout": -0.5}, "timeout=-0.5: seconds above 0 are needed"),
+        ({"timeout": nan}, "timeout=nan: a number or None is needed"),
+        ({"priority": nan}, "priority=nan: a number is needed"),
+        ({"not_before": nan}, "not_before=nan: a number is needed"),
     ],
 )
 def test_what_cannot_be_meant(fields: dict[str, Any], said: str) -> None:
@@ -111,6 +122,15 @@ def test_keys_of_meta_that_do_something_in_scrapy_are_told_once() -> None:
     start = [Request(f"{URL}?{number}", meta={"proxy": "http://127.0.0.1:9", "mine": 1}) for number in range(3)]
     _, _, told = crawled(start)
     assert told == ["meta['proxy'] does nothing here, write Request(proxy=…)"]
+
+
+def test_a_bound_that_is_none_is_told_before_anything_is_asked_for() -> None:
+    summary, fetch, told = crawled(URL, made(max_retries=-1).replace(url=URL + "1"))
+    assert summary.counts.dropped == {"invalid request": 1}
+    assert ["max_retries=-1: 0 or more is needed" in text for text in told] == [True]
+    assert summary.balanced
+    summary, fetch, _ = crawled([made(timeout=0)])
+    assert (summary.counts.failed, fetch.log) == (1, [])
 
 
 def test_a_method_that_is_none_is_counted_like_any_mistake() -> None:

@@ -84,6 +84,14 @@ def test_however_it_is_written(body: str) -> None:
     assert isinstance(up(made(body)), Again)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_in_utf_16_too(encoding: str) -> None:
+    headers = Headers({"Content-Type": f"text/html; charset={encoding}"})
+    assert isinstance(up(made().replace(headers=headers, body=f"<head>{OFFER}</head>".encode(encoding))), Again)
+    other = made().replace(headers=headers, body="<head><title>!</title>".encode(encoding))
+    assert up(other) is other
+
+
 @pytest.mark.parametrize(
     "outcome",
     [

@@ -606,6 +606,21 @@ def test_a_file_that_cannot_be_written_is_told_and_fails_the_run_at_its_end(tmp_
     assert isinstance(run.error, CookieFileError)
 
 
+def test_what_the_file_cannot_hold_is_told_once(tmp_path: Path, run: LocalRun) -> None:
+    clock = [0.0]
+    run.monotonic, notices = (lambda: clock[0]), told(run, Notice)
+    hooks = cookies(file=tmp_path / "cookies.txt", write_every=1).make(run)
+    for seconds in (1.0, 2.0, 3.0):
+        clock[0] = seconds
+        answer(hooks, URL, f"a={seconds}\tsecret", f"b={seconds}")
+    run.loop.run_until_complete(run.closers[0]())
+    assert [(each.text, each.level) for each in notices] == [
+        ("cookies: the file's format cannot hold 'a'; no more is said of that", "warning")
+    ]
+    assert run.error is None
+    assert read(tmp_path / "cookies.txt") == [("b", "3.0")]
+
+
 def test_a_fresh_login_in_the_file_counts_over_what_the_job_has(tmp_path: Path) -> None:
     path, job = tmp_path / "cookies.txt", Job()
     for at, value, header in ((100, "first", "login=first"), (101, "first", "login=theirs"), (102, "new", "login=new")):

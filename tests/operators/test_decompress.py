@@ -194,10 +194,40 @@ def test_compressed_bodies_are_asked_for() -> None:
     assert [request.headers["Accept-Encoding"] for request in spy.sent] == ["gzip, deflate, br, zstd", "identity"]
 
 
+def test_with_a_range_the_page_itself_is_asked_for() -> None:
+    spy = Spy()
+    part, own = {"range": "bytes=0-9"}, {"Range": "bytes=0-9", "Accept-Encoding": "gzip"}
+    requests = [Request(URL, headers=Headers(headers)) for headers in (part, own, {})]
+    through(decompress(), to=requests, spy=spy)
+    sent = [request.headers["Accept-Encoding"] for request in spy.sent]
+    assert sent == ["identity", "gzip", "gzip, deflate, br, zstd"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_part_of_a_coded_body_stays_as_it_came(stream: bool) -> None:
+    part = gzip.compress(TEXT)[10:60]
+    response = coded(part, "gzip", status=206)
+    response = response.replace(headers=response.headers.add("Content-Range", "bytes 10-59/100"))
+    if stream:
+        response = response.replace(body=b"", stream=Chunks(part))
+    stage = download(decompress(), fetch=FakeFetch({"/": response}))
+    (found,) = piped(stage, map_async(read), to=[Request(URL, stream=stream)])
+    assert found == part
+    outcome = answer(response.replace(stream=None), Request(URL))
+    assert outcome.headers == response.headers
+
+
+def test_a_part_that_is_the_whole_is_decoded() -> None:
+    packed = gzip.compress(TEXT)
+    response = coded(packed, "gzip", status=206)
+    whole = response.headers.add("Content-Range", f"bytes 0-{len(packed) - 1}/{len(packed)}")
+    assert answer(response.replace(headers=whole)).body == TEXT
+
+
 def test_what_is_counted() -> None:
     spy = Spy()
-    site = FakeFetch({"/": coded(gzip.compress(TEXT), "gzip"), "/plain": "plain"})
-    through(decompress(), to=[URL, URL + "plain"], fetch=site, spy=spy)
+    site = FakeFetch({"/": coded(gzip.compress(TEXT), "gzip"), "/plain": "plain", "/same": coded(b"x", "identity")})
+    through(decompress(), to=[URL, URL + "plain", URL + "same"], fetch=site, spy=spy)
     assert spy.stats == {"httpcompression/response_count": 1, "httpcompression/response_bytes": len(TEXT)}
 
 

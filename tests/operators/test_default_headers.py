@@ -70,8 +70,32 @@ def test_the_shortcut_gives_what_defaults_gives(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("", "1"), ("A B", "1"), ("Ä", "1"), ("A:", "1"), ("X", "a\nb"), ("X", "\0")]
+    ("name", "value"),
+    [
+        *[("", "1"), ("A B", "1"), ("Ä", "1"), ("A:", "1"), ("X", "a\nb"), ("X", "\0")],
+        *[("X", "a\x01"), ("X", "a\x0b"), ("X", "a\x1f"), ("X", "a\x7f"), ("X", "\ud800"), ("X", "\r")],
+    ],
 )
 def test_what_http_does_not_allow_is_refused_when_built(name: str, value: str) -> None:
     with pytest.raises(ValueError, match="header"):
         default_headers({name: value})
+    with pytest.raises(ValueError, match="header"):
+        default_headers(Headers({name: value}))
+
+
+def test_no_error_shows_a_value() -> None:
+    with pytest.raises(ValueError, match=r"^header Authorization: its value has '\\n' in it") as caught:
+        default_headers({"Authorization": "Bearer secret\n"})
+    assert "secret" not in str(caught.value)
+
+
+def test_blanks_around_a_value_are_no_part_of_it() -> None:
+    (headers,) = sent({"X": " a\tb \t", "Y": " "}, Request("http://a.example/"))
+    assert headers.pairs() == (("X", "a\tb"), ("Y", ""))
+
+
+def test_headers_are_taken_too() -> None:
+    spy = Spy()
+    given_headers = Headers([("X", "1"), ("Link", "a"), ("link", " b")])
+    through(default_headers(given_headers), to=[Request("http://a.example/", headers=Headers({"x": "2"}))], spy=spy)
+    assert [request.headers.pairs() for request in spy.sent] == [(("x", "2"), ("Link", "a"), ("link", "b"))]

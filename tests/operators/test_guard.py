@@ -18,7 +18,7 @@ from streamcrawl.events import Notice
 from streamcrawl.operators.guard import guard
 from streamcrawl.response import Response
 from streamcrawl.testing.fake_fetch import FakeFetch
-from streamcrawl.transport import Wire
+from streamcrawl.transport import SCHEMES, Wire
 from streamcrawl.transport.ports import BAD_PORTS
 from streamcrawl.urls import normalize
 
@@ -92,6 +92,12 @@ def test_schemes() -> None:
     urls = ("http://shop.example/", "https://shop.example/", "data:,x")
     assert reasons(guard(schemes=["HTTPS"]), *urls) == ["refused scheme", "", "refused scheme"]
     assert reasons(guard(schemes="http"), *urls) == ["", "refused scheme", "refused scheme"]
+    assert reasons(guard(schemes=["ftps", "s3"]), *urls) == ["refused scheme"] * 3
+
+
+def test_a_scheme_with_a_transport_of_the_user_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEMES, "gopher", SCHEMES["http"])
+    assert reasons(guard(schemes="gopher"), "http://shop.example/") == ["refused scheme"]
 
 
 PRIVATE = (
@@ -208,6 +214,9 @@ def test_a_request_that_skips_it_passes() -> None:
         ({"deny": "start"}, "'start'"),
         ({"deny": ["!10.0.0.0/8"]}, "'!10.0.0.0/8'"),
         ({"schemes": ()}, "nothing would be left"),
+        ({"schemes": "http://"}, r"'http://': there are data, file, ftp, ftps, http, https"),
+        ({"schemes": ["https", "bogus"]}, r"guard\(schemes=…\): no request can have the scheme 'bogus'"),
+        ({"schemes": ""}, "the scheme ''"),
         ({"ports": [0]}, "0 is no port: 1 to 65535"),
         ({"ports": [65536]}, "65536 is no port"),
         ({"ports": "80"}, r"guard\(ports='80'\): port numbers, or \"any\""),

@@ -82,7 +82,15 @@ def test_what_is_withheld_is_told_once_a_host() -> None:
         for host in ("shop.example", "www.shop.example")
     ]
     assert {event.level for event in told} == {"warning"}
-    assert spy.stats == {"http_auth/withheld": 2}
+    assert spy.stats == {"http_auth/withheld": 3}
+
+
+def test_what_logs_in_by_itself_is_not_counted_as_withheld() -> None:
+    spy = Spy()
+    own = Request("http://shop.example/own", headers=Headers({"Authorization": "Bearer x"}))
+    urls: list[str | Request] = ["http://you:other@shop.example/", own, "http://shop.example/"]
+    through(spy.layer, http_auth("me", "secret", domain="shop.example"), to=urls)
+    assert spy.stats == {"http_auth/withheld": 1}
 
 
 def test_a_request_that_logs_in_by_itself_keeps_that() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -172,13 +177,47 @@ def test_it_serves_stale_when_the_server_fails_if_that_is_allowed() -> None:
         await asyncio.sleep(61)
         for _ in range(2):
             stale = await ask()
-            assert (stale.status, stale.body, stale.flags) == (200, b"home", ("cached", "stale"))
+            assert (stale.status, stale.body, stale.flags) == (200, b"home", ("cached", "stale", "errorrecovery"))
         assert isinstance(await ask(URL + "strict"), Failed)
         await asyncio.sleep(600)
         assert isinstance(await ask(), Failed)
 
     session(work, fetch, http_cache(store=MemoryStore()), spy=spy)
     assert spy.stats["httpcache/errorrecovery"] == 2
+
+
+def test_a_fetch_of_the_user_s_that_cannot_reach_the_server_is_covered_too() -> None:
+    came: list[Any] = [page("home", headers=FRESH), OSError("the line is dead"), TypeError("a mistake")]
+
+    async def fetch(request: Request) -> Response:
+        next = came.pop(0)
+        if isinstance(next, Exception):
+            raise next
+        return Response(request.url, 200, next.headers, next.body, request)
+
+    async def work(ask: Ask) -> None:
+        await ask()
+        await asyncio.sleep(61)
+        stale = await ask()
+        assert (stale.body, stale.flags) == (b"home", ("cached", "stale", "errorrecovery"))
+        assert isinstance(await ask(), Failed)
+
+    session(work, fetch, http_cache(policy=Rfc9111(stale_if_error=float("inf")), store=MemoryStore()))
+
+
+def test_what_stands_in_for_a_failure_says_so_though_it_is_fresh() -> None:
+    """So that nobody takes it for an answer of the server."""
+    fetch = FakeFetch(
+        {"/": [page("home", headers={"Cache-Control": "max-age=60"}), ConnectError("down"), page(status=500)]}
+    )
+
+    async def work(ask: Ask) -> None:
+        await ask()
+        await asyncio.sleep(5)
+        for _ in range(2):
+            assert (await ask(headers={"Cache-Control": "max-age=0"})).flags == ("cached", "errorrecovery")
+
+    session(work, fetch, http_cache(policy=Rfc9111(stale_if_error=600), store=MemoryStore()))
 
 
 def test_stale_while_revalidate_asks_in_the_background_and_once() -> None:
@@ -354,6 +393,56 @@ def test_a_stream_that_breaks_or_is_too_long_is_not_stored() -> None:
     assert (fetch.hits[URL], fetch.hits[URL + "long"]) == (2, 4)
 
 
+def test_what_counts_as_stored_was_stored() -> None:
+    fetch, spy, store = FakeFetch({"/": page("x" * 5000, headers=FRESH)}), Spy(), Kept()
+
+    async def work(ask: Ask) -> None:
+        for _ in range(3):
+            left = await ask(stream=True)
+            async for _ in left.stream:
+                break
+            await left.stream.aclose()
+        assert spy.stats.get("httpcache/store", 0) == 0
+        store.fails = "put"
+        await ask()
+        assert (spy.stats.get("httpcache/store", 0), spy.stats["httpcache/store_error"]) == (0, 1)
+        store.fails = ""
+        whole = await ask(stream=True)
+        assert spy.stats.get("httpcache/store", 0) == 0
+        await whole.read()
+        assert spy.stats["httpcache/store"] == 1
+        await ask(cache="reload")
+        assert spy.stats["httpcache/store"] == 2
+
+    session(work, fetch, http_cache(store=store), spy=spy)
+    assert spy.stats["httpcache/firsthand"] == 6
+
+
+class Later(Kept):
+    """Takes what it is to keep, and finds out afterwards that it cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Callable[[Exception], None]] = []
+
+    def put_soon(self, key: bytes, entry: Entry, failed: Callable[[Exception], None]) -> bool:
+        self.taken.append(failed)
+        return True
+
+
+def test_what_was_to_be_written_later_and_was_not_does_not_count_as_stored() -> None:
+    fetch, spy, store = FakeFetch({"/": page("home", headers=FRESH)}), Spy(), Later()
+
+    async def work(ask: Ask) -> None:
+        await ask()
+        await ask()
+        assert spy.stats["httpcache/store"] == 2
+        store.taken[0](OSError("the disk is full"))
+        assert (spy.stats["httpcache/store"], spy.stats["httpcache/store_error"]) == (1, 1)
+
+    session(work, fetch, http_cache(store=store), spy=spy)
+
+
 def test_a_body_read_in_two_goes_is_kept_whole() -> None:
     async def main() -> None:
         kept: list[bytes] = []
@@ -500,6 +589,63 @@ def test_the_default_store_is_a_file_that_is_used_again(tmp_path: Any, monkeypat
         assert isinstance(found, Response)
         assert found.flags == flags
     assert (tmp_path / "httpcache.sqlite").exists()
+
+
+SECTOR = 4096
+CRAWLED = [f"{URL}?page={number}" for number in range(60)]
+
+
+def crawled(path: Path, harm: Callable[[Path], None] | None = None) -> tuple[int, list[str]]:
+    """Crawl pages that lie in the cache, and others; gives how many came, and what was said."""
+    fetched: list[str] = []
+    said: list[str] = []
+
+    async def fetch(request: Request) -> Response:
+        await asyncio.sleep(0)
+        fetched.append(request.url)
+        if harm is not None and len(fetched) == 20:
+            harm(path)
+        return Response(request.url, 200, body=random.Random(request.url).randbytes(3000), request=request)
+
+    cache = http_cache(policy=Replay(), store=sqlite_store(path))
+    urls = CRAWLED[:30] if harm is None else CRAWLED[::-1]
+
+    def scraped(response: Response) -> dict[str, str]:
+        return {"url": response.url}
+
+    crawl = Crawl(urls, delay=0).pipe(ops.download(cache, fetch=fetch), ops.scrape(scraped))
+    crawl.events.subscribe(lambda event: said.append(event.text) if isinstance(event, Notice) else None)
+    return len(asyncio.run(crawl.collect())), said
+
+
+def cut(at: int) -> Callable[[Path], None]:
+    return lambda path: os.truncate(path, at)
+
+
+def over(at: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(random.Random(at).randbytes(SECTOR))
+
+    return write
+
+
+HARM = [*(cut(at) for at in (1, 100, SECTOR, 5 * SECTOR)), *(over(at * SECTOR) for at in (0, 1, 2, 3, 4, 5, 8, 20))]
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_file_that_is_damaged_while_the_run_uses_it_costs_no_page(
+    harm: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    assert crawled(path) == (30, [])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE entries SET used = used - 1000")  # so that each use is to be noted at the end
+    pages, said = crawled(path, harm)
+    assert pages == 60
+    assert len(said) <= 1, "it is told once"
+    assert all(f"cache {path}: " in text and "delete it" in text for text in said)
 
 
 # -- in a crawl --------------------------------------------------------------------------------------------------------

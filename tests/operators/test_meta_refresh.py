@@ -19,6 +19,7 @@ from streamcrawl.hops import TooManyRedirects
 from streamcrawl.operators.meta_refresh import meta_refresh
 from streamcrawl.operators.redirect import redirect
 from streamcrawl.response import Response
+from streamcrawl.spiders import Spider
 from streamcrawl.streams.layer import NamedLayer
 from streamcrawl.streams.local import LocalRun
 from streamcrawl.testing.fake_fetch import Chunks, FakeFetch, page
@@ -122,6 +123,8 @@ def test_a_page_that_stays_is_not_left() -> None:
         '<meta http-equiv="refresh" content="{}">',
         "<META HTTP-EQUIV=REFRESH CONTENT='{}'/>",
         '<meta content="{}" http-equiv="Refresh">',
+        '<meta http-equiv="ReFrEsH" content="{}">',
+        '<meta http-equiv="rEfReSh" content="{}">',
         '<meta\nname="x" http-equiv = "refresh"\ncontent = "{}" >',
         '<meta http-equiv="refresh" content="soon"><meta http-equiv="refresh" content="{}">',
     ],
@@ -154,7 +157,7 @@ def test_elements_that_are_ignored_can_be_chosen() -> None:
     assert up(leading().replace(body=body.encode()), meta_refresh(ignore_tags=["DIV"])).status == 200
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "shift-jis", "koi8-r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "shift-jis", "koi8-r"])
 def test_pages_in_other_encodings(encoding: str) -> None:
     text = html(
         "0;url=/b",
@@ -169,6 +172,81 @@ def test_pages_in_other_encodings(encoding: str) -> None:
     assert hop(response).url == "https://a.example/b"
 
 
+@pytest.mark.parametrize("status", [200, 201, 206, 301, 307, 403, 404, 429, 500, 503, 520])
+def test_the_status_does_not_matter(status: int) -> None:
+    assert hop(leading().replace(status=status)).url == "https://a.example/b"
+    bare = Response(URL, status, Headers({"Refresh": "0;url=/c"}), request=Request(URL))
+    assert hop(bare).url == "https://a.example/c"
+    assert isinstance(up(bare, meta_refresh(statuses=[status])), Again)
+    assert up(bare, meta_refresh(statuses=[299])) is bare
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_left_for_what_its_page_says(status: int) -> None:
+    response = leading().replace(status=status, headers=HTML.add("Location", "app://a.example/b"))
+    assert up(response) is response
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_response_that_shows_no_page_is_not_left(status: int) -> None:
+    response = Response(URL, status, Headers({"Refresh": "0;url=/b"}), request=Request(URL))
+    assert up(response) is response
+
+
+@pytest.mark.parametrize("wanted", ["any", (503,)])
+def test_a_page_whose_status_was_asked_for_is_not_left(wanted: Any) -> None:
+    response = leading(statuses=wanted).replace(status=503)
+    assert up(response) is response
+    assert isinstance(up(leading(statuses=wanted)), Again), "they say nothing of 200-299"
+    assert isinstance(up(leading(statuses=[404]).replace(status=503)), Again)
+
+
+def test_a_status_that_the_spider_asked_for_is_not_left() -> None:
+    class Mine(Spider):
+        name = "mine"
+        start_urls = ["http://a.example/1", "http://a.example/2"]  # noqa: RUF012 - as people write it
+        handle_httpstatus_list = (403,)
+
+        def parse(self, response: Response) -> Any:
+            yield {"status": response.status, "url": response.url}
+
+    site = FakeFetch(
+        {
+            "/1": page(html("0;url=/a"), status=403),
+            "/2": page(html("0;url=/b"), status=503),
+            "/a": "not to be seen",
+            "/b": "here",
+        }
+    )
+
+    async def main() -> Any:
+        return await Crawl.of(Mine).replace(download=ops.download(meta_refresh(), fetch=site)).collect()
+
+    found = {(item["status"], item["url"]) for item in run_virtual(main)}
+    assert found == {(403, "http://a.example/1"), (200, "http://a.example/b")}
+
+
+def test_a_page_that_says_one_moment_is_passed_without_a_repeat() -> None:
+    def front(request: Request) -> Response:
+        done = "passed=1" in (request.headers.get("Cookie") or "")
+        return page("welcome") if done else page(html("4;url=/check"), status=503)
+
+    check = page(status=302, headers={"Location": "/", "Set-Cookie": "passed=1"})
+    site = FakeFetch({"/": front, "/check": check})
+
+    async def main() -> Summary:
+        layers = ops.default_layers(robots_txt=None)
+        return (
+            await Crawl("http://a.example/").pipe(ops.download(*layers, fetch=site), ops.scrape(bodies.append)).start()
+        )
+
+    bodies: list[Response] = []
+    summary = run_virtual(main)
+    assert [each.body for each in bodies] == [b"welcome"]
+    assert bodies[0].request.via_reasons == ("meta refresh", "302")
+    assert "retry/count" not in summary.stats
+
+
 def test_the_header_field_counts_as_well_and_first() -> None:
     plain = Response(URL, 200, Headers({"Refresh": "2; url=/c", "Content-Type": "image/png"}), b"png", Request(URL))
     assert hop(plain).url == "https://a.example/c"
@@ -181,8 +259,6 @@ def test_the_header_field_counts_as_well_and_first() -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        leading().replace(status=404),
-        leading().replace(status=201),
         leading(method="HEAD"),
         leading(max_redirects=0),
         leading().replace(headers=Headers({"Content-Type": "text/plain"})),
@@ -262,6 +338,12 @@ def test_a_streamed_page_with_the_header_field_is_closed() -> None:
 def test_arguments_are_checked_when_built(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"meta_refresh\(.*0 or more"):
         meta_refresh(**arguments)
+
+
+@pytest.mark.parametrize("statuses", ["all", [99], [200, 1000]])
+def test_what_is_no_status_is_refused_when_built(statuses: Any) -> None:
+    with pytest.raises(ValueError, match=r"meta_refresh\(statuses="):
+        meta_refresh(statuses=statuses)
 
 
 def test_in_a_crawl_a_hop_is_asked_about_scope_and_dedupe() -> None:

@@ -107,6 +107,25 @@ def test_what_a_function_gives_is_checked() -> None:
     assert spy.sent == []
 
 
+@pytest.mark.parametrize("given", [5, [PROXY]])
+def test_a_function_that_gives_no_url_is_told(given: Any) -> None:
+    (outcome,) = through(proxy(lambda request: given), to=[HTTP])
+    assert isinstance(outcome, Failed)
+    assert "TypeError: proxy(via=…): the function gave " in str(outcome.error)
+    assert str(outcome.error).endswith("; a proxy's URL or None is needed")
+    assert "secret" not in str(outcome.error)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_request_s_own_url_that_is_none_is_refused_in_every_encoding(encoding: str) -> None:
+    for layer in (proxy(P, encoding=encoding), proxy([P], encoding=encoding)):
+        spy = Spy()
+        (outcome,) = through(layer, to=[Request(HTTP, proxy="http://u:se/cret@p:1")], spy=spy)
+        assert isinstance(outcome, Failed)
+        assert "proxy http://…@p:1: write / ? and # in its credentials as %2F" in str(outcome.error)
+        assert spy.sent == []
+
+
 def test_a_request_of_its_own_mind_wins_over_everything(environment: Any) -> None:
     environment(http_proxy=P, no_proxy="*")
     own = Request(HTTP, proxy=Q)
@@ -462,6 +481,8 @@ def test_what_was_not_tried_says_nothing_of_the_proxy() -> None:
     [
         (lambda: proxy("ftp://u:secret@h"), "proxy ftp://…@h: its scheme is one of"),
         (lambda: proxy({"http": "http://u:secret@h:0"}), "proxy http://…@h:0: its port is 1 to 65535"),
+        (lambda: proxy("http://u:sec/ret@h"), "proxy http://…@h: write / . and # in its credentials as %2F"),
+        (lambda: proxy({"http": "http://u:sec#ret@h"}), "proxy http://…@h: write / . and # in its credentials"),
         (lambda: proxy({"ftp": P}), "'ftp' is not one of http, https, all"),
         (lambda: proxy([]), "several URLs of proxies"),
         (lambda: proxy(P, no_proxy="<local>"), "no_proxy='<local>'"),

@@ -136,6 +136,18 @@ def test_a_bad_name_is_refused_when_built(name: str) -> None:
         scope(name)
 
 
+@pytest.mark.parametrize("name", ["::1", "fe80::1"])
+def test_what_to_write_for_an_address_is_said(name: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"not a domain name: {name!r} (write '[{name}]')")):
+        scope(name)
+
+
+@pytest.mark.parametrize("rules", [{"allowed": re.compile(b"x")}, {"deny": [re.compile(b"x")]}])
+def test_a_pattern_of_bytes_is_refused_when_built(rules: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"scope\(re\.compile\(b'x'\)\): a URL is text"):
+        scope(*[rules[name] for name in rules if name == "allowed"], deny=rules.get("deny", ()))
+
+
 def test_a_function_that_raises_fails_its_request_only() -> None:
     def test(request: Request) -> bool:
         if request.url.endswith("/a"):

@@ -20,7 +20,7 @@ from streamcrawl import Crawl, Headers, Request, Response, Slot, fetch
 from streamcrawl import operators as ops
 from streamcrawl.core import Again, Dropped, Failed, Outcome
 from streamcrawl.crawl.summary import Summary
-from streamcrawl.errors import ConnectError, FetchTimeout
+from streamcrawl.errors import ConnectError, FetchTimeout, OperatorError
 from streamcrawl.events import Responded
 from streamcrawl.operators.throttle import throttle
 from streamcrawl.streams.local import LocalRun
@@ -457,17 +457,70 @@ def test_concurrency_is_lowered_while_requests_are_in_flight() -> None:
     assert max(server.met[8:14]) == 2
 
 
-def test_a_stream_that_fails_stops_the_run() -> None:
-    async def main(rates: Any) -> Summary:
-        crawl = Crawl(pages(5), delay=1.0).pipe(ops.download(throttle(rates=rates), fetch=Server()), ops.scrape(list))
+def stopped(**rules: Any) -> Summary:
+    async def main() -> Summary:
+        layer = throttle(**rules)
+        crawl = Crawl(pages(5), delay=1.0).pipe(ops.download(layer, fetch=Server()), ops.scrape(list))
         return await crawl.start()
 
-    summary = run_virtual(main(rx.throw(ValueError("no such rate"))))
-    assert (summary.reason, str(summary.error)) == ("failed", "no such rate")
-    summary = run_virtual(main(rx.of((A, 3.0))))
-    assert str(summary.error) == f"the rate of {A!r} is 3.0; it must be a Rate"
-    summary = run_virtual(main(rx.of(7)))
-    assert isinstance(summary.error, TypeError)
+    summary = run_virtual(main())
+    assert (summary.reason, summary.balanced) == ("failed", True)
+    return summary
+
+
+def raises(_: Any) -> Any:
+    raise KeyError("no such rate")
+
+
+def five(_: Any) -> Any:
+    return 5
+
+
+@pytest.mark.parametrize(
+    ("rates", "kind", "said"),
+    [
+        (rx.throw(ValueError("no such rate")), OperatorError, "operator throttle(rates=…): ValueError: no such rate"),
+        (raises, OperatorError, "operator throttle(rates=…): KeyError: 'no such rate'"),
+        (five, TypeError, "throttle(rates=…): the function gave 5; it must give an Observable"),
+        (rx.of((A, 3.0)), TypeError, f"throttle(rates=…): the rate of {A!r} is 3.0; it must be a Rate"),
+        (rx.of(7), TypeError, "throttle(rates=…): the stream gave 7; it must give (name, Rate or None)"),
+        (rx.of("ab"), TypeError, "throttle(rates=…): the stream gave 'ab'; it must give (name, Rate or None)"),
+        (rx.of((5, None)), TypeError, "throttle(rates=…): 5 is no name: text is needed, such as 'shop.example'"),
+        (
+            rx.of((f"{A}/x", None)),
+            ValueError,
+            f"throttle(rates=…): '{A}/x' is no Host: write {A!r}",
+        ),
+    ],
+)
+def test_a_stream_that_fails_stops_the_run(rates: Any, kind: type[Exception], said: str) -> None:
+    error = stopped(rates=rates).error
+    assert (type(error), str(error)) == (kind, said)
+
+
+@pytest.mark.parametrize(
+    ("rules", "kind", "said"),
+    [
+        (raises, OperatorError, "operator throttle(rules=…): KeyError: 'no such rate'"),
+        (
+            five,
+            TypeError,
+            f"throttle(rules=…): the function gave 5 for {A!r}; it must give a Rate or None",
+        ),
+    ],
+)
+def test_a_rule_that_fails_stops_the_run(rules: Any, kind: type[Exception], said: str) -> None:
+    error = stopped(rules=rules).error
+    assert (type(error), str(error)) == (kind, said)
+    assert isinstance(error, OperatorError) is (error is not None and error.__cause__ is not None)
+
+
+def test_a_host_has_its_rule_however_its_name_is_written() -> None:
+    server = Server(latency=0.01)
+    hosts = ("http://s.test", "http://s.test.", "http://p.test:8080", "http://[::1]")
+    rules = {"S.Test": Rate(delay=7.0), "P.test:8080": Rate(delay=5.0), "::1": Rate(delay=3.0)}
+    crawled(server, pages(2, 2, 2, 2, hosts=hosts), throttle(rules=rules))
+    assert [server.gaps(host) for host in hosts] == [[7.0], [7.0], [5.0], [3.0]]
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
@@ -538,9 +591,9 @@ def test_arguments_are_checked_when_built() -> None:
     wrong: Any = 5
     with pytest.raises(ValueError, match=r"throttle\(max_retry_after=-1\)"):
         throttle(max_retry_after=-1)
-    with pytest.raises(ValueError, match="is no pattern"):
+    with pytest.raises(ValueError, match=r"throttle\(rules=…\): 'a\*' is no pattern"):
         throttle(rules={"a*": Rate(delay=1.0)})
-    with pytest.raises(TypeError, match="it must be a Rate"):
+    with pytest.raises(TypeError, match=r"throttle\(rules=…\): the rate of 'a.test' is 5; it must be a Rate"):
         throttle(rules={"a.test": wrong})
     with pytest.raises(TypeError, match=r"throttle\(rates=5\): an Observable"):
         throttle(rates=wrong)

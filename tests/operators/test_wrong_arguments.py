@@ -7,19 +7,35 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
 from decimal import Decimal
+from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 import streamcrawl
-from streamcrawl import Failed, Request
+from streamcrawl import Failed, Request, Wire
 from streamcrawl import operators as ops
 from streamcrawl.arguments import kind_of, meant, telling, unknown_in
+from streamcrawl.backoff import backoff, worth_a_repeat
+from streamcrawl.breaker import CircuitBreaker, RetryBudget
+from streamcrawl.caching import MemoryStore, Replay, Rfc9111, dbm_store, fs_store, sqlite_store
+from streamcrawl.cookies import CookieJar
 from streamcrawl.core import ItemId
 from streamcrawl.events import Notice
+from streamcrawl.feeds.compression import Codec
+from streamcrawl.feeds.format import FeedFormat
+from streamcrawl.frontier.rates import rate_of
+from streamcrawl.proxies import banned, rotation
+from streamcrawl.streams.layer import layer
 from streamcrawl.streams.local import LocalRun
+from streamcrawl.streams.scrape_layer import scrape_layer
+from streamcrawl.streams.starting import start_through
+from streamcrawl.testing import recording, replaying
+from streamcrawl.throttling import AutoThrottle, Pushback, Rate
 
 OPS: Any = ops
 TOP: Any = streamcrawl
@@ -279,7 +295,7 @@ def test_a_value_that_cannot_be_shown() -> None:
 
 
 def test_what_may_be_this_or_none_or_be_left_out() -> None:
-    with pytest.raises(TypeError, match="a dict of text to text or None, or None is needed"):
+    with pytest.raises(TypeError, match="a dict of text to text or None, a Headers, or None is needed"):
         OPS.default_headers(5)
 
 
@@ -341,6 +357,130 @@ def test_classes_tell_it_too(call: Callable[[], Any], text: str) -> None:
     with pytest.raises(TypeError) as told:
         call()
     assert str(told.value).startswith(text)
+
+
+def untyped(cls: Any) -> Any:
+    """As it is without a type checker."""
+    return cls
+
+
+@pytest.mark.parametrize(
+    ("build", "given", "said"),
+    [
+        (CircuitBreaker, {"rest": 3}, "CircuitBreaker(rest=3): a function is needed (Seconds of rest n in a row"),
+        (CircuitBreaker, {"on": 3}, "CircuitBreaker(on=3): a function is needed"),
+        (CircuitBreaker, {"failures": nan}, "CircuitBreaker(failures=nan): a whole number is needed"),
+        (RetryBudget, {"ratio": "1"}, "RetryBudget(ratio='1'): a number is needed"),
+        (RetryBudget, {"reserv": 1}, "RetryBudget() got an unexpected keyword argument 'reserv'; did you mean 'res"),
+        (Pushback, {"errors": ["x"]}, "Pushback(errors=…): 'x' is no class of exceptions"),
+        (Pushback, {"errors": (int,)}, "Pushback(errors=…): <class 'int'> is no class of exceptions"),
+        (Pushback, {"errors": OSError}, "Pushback(errors=<class 'OSError'>): a tuple of classes is needed"),
+        (Pushback, {"errors": [OSError]}, "Pushback(errors=[<class 'OSError'>]): a tuple of classes is needed"),
+        (Pushback, {"statuses": 429}, "Pushback(statuses=429): a list of whole numbers is needed"),
+        (Pushback, {"statuses": ["429"]}, "Pushback(statuses=['429']): a list of whole numbers is needed"),
+        (Pushback, {"recovery": nan}, "Pushback(recovery=nan): a whole number is needed"),
+        (AutoThrottle, {"target": "x"}, "AutoThrottle(target='x'): a number is needed"),
+        (Rate, {"concurrency": 1.5}, "Rate(concurrency=1.5): a whole number or None is needed"),
+        (Rate, {"delay": "1"}, "Rate(delay='1'): a number or None is needed"),
+        (Rate, {"dely": 1}, "Rate() got an unexpected keyword argument 'dely'; did you mean 'delay'?"),
+        (partial(backoff, 1.0), {"ceiling": 5.0, "factor": nan}, "backoff(factor=nan): a number is needed"),
+        (backoff, {"first": "1", "ceiling": 5.0}, "backoff(first='1'): a number is needed"),
+        (worth_a_repeat, {"statuses": 500}, "worth_a_repeat(statuses=500): a list of whole numbers is needed"),
+        (rotation, {"urls": ["http://a.test:1"], "rest": 5}, "rotation(rest=5): a function is needed"),
+        (partial(banned, 403), {"body": 5}, "banned(body=5): text, bytes or None is needed"),
+        (sqlite_store, {"path": 5}, "sqlite_store(path=5): text or a path is needed"),
+        (sqlite_store, {"max_size": nan}, "sqlite_store(max_size=nan): a whole number or None is needed"),
+        (fs_store, {"uri": "x", "options": 5}, "fs_store(options=5): a dict or None is needed"),
+        (dbm_store, {"path": 5}, "dbm_store(path=5): text or a path is needed"),
+        (MemoryStore, {"max_size": nan}, "MemoryStore(max_size=nan): a whole number is needed"),
+        (Rfc9111, {"ignore_directives": [1]}, "Rfc9111(ignore_directives=[1]): a list of text is needed"),
+        (Rfc9111, {"stale_if_error": None}, "Rfc9111(stale_if_error=None): a number is needed"),
+        (CookieJar, {"total": "5"}, "CookieJar(total='5'): a whole number is needed"),
+        (Wire, {"timeout": "5"}, "Wire(timeout='5'): a number is needed"),
+        (Wire, {"http2": "no"}, "Wire(http2='no'): True or False is needed"),
+        (FeedFormat, {"name": "x", "extensions": ".x", "make": len}, "FeedFormat(name='x', extensions='.x'): te"),
+        (FeedFormat, {"name": "x", "extensions": (".x",), "make": 5}, "FeedFormat(make=5): a function is needed"),
+        (
+            partial(untyped(Codec), "x", (".x",), str, None),
+            {"levels": 5},
+            "Codec(levels=5): (a whole number, a whole number) is",
+        ),
+        (recording, {"path": 5}, "recording(path=5): text or a path is needed"),
+        (replaying, {"path": "x", "latency": nan}, "replaying(latency=nan): a number or 'recorded' is needed"),
+        (partial(layer, "mine"), {"make": 5}, "layer(make=5): a function is needed"),
+        (partial(scrape_layer, "mine"), {"make": 5}, "scrape_layer(make=5): a function is needed"),
+        (start_through, {"source": 5}, "start_through(source=5): text, a Request, a list, an AsyncIterable or an Obs"),
+    ],
+)
+def test_what_is_given_to_operators_tells_it_too(build: Any, given: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as told:
+        build(**given)
+    assert str(told.value).startswith(said)
+    assert told.value.__cause__ is None
+
+
+def test_a_class_in_the_place_of_its_object() -> None:
+    with pytest.raises(TypeError) as told:
+        OPS.http_cache(policy=Replay)
+    assert ": a CachePolicy or None is needed, and no class: write Replay(…)" in str(told.value)
+    with pytest.raises(TypeError, match=r"a CacheStore or None is needed, and no class: write MemoryStore\(…\)"):
+        OPS.http_cache(store=MemoryStore)
+    with pytest.raises(TypeError, match=r"a Pushback or None is needed, and no class: write Pushback\(…\)"):
+        OPS.throttle(pushback=Pushback)
+
+
+class Opened:
+    """A store whose class can do what an object of it can."""
+
+    @classmethod
+    def open(cls, run: Any) -> Any: ...
+
+
+def test_a_class_that_does_what_an_object_does() -> None:
+    assert untyped(ops.http_cache)(store=Opened) is not None
+
+
+def test_what_is_looked_at_twice_is_no_generator() -> None:
+    with pytest.raises(TypeError, match=r"retry\(statuses=<generator .*: a list of whole numbers is needed"):
+        OPS.retry(statuses=(status for status in (500, 502)))
+    assert ops.retry(statuses=range(500, 505)) is not None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [Rate(delay=1.0), Pushback(first=0.5), AutoThrottle(), RetryBudget(2.0), MemoryStore(5), Wire(timeout=5.0)],
+    ids=lambda made: type(made).__name__,
+)
+def test_an_object_is_still_itself(made: Any) -> None:
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert replace(made) == made
+    assert eval(repr(made), {type(made).__name__: type(made), "frozenset": frozenset}) == made
+    assert [*inspect.signature(untyped(type(made))).parameters] == [each.name for each in fields(made)]
+
+
+def test_a_rate_of_numbers_that_are_known() -> None:
+    assert rate_of(2, 1.5, None) == Rate(2, 1.5)
+    with pytest.raises(ValueError, match=r"delay is -1\.0"):
+        rate_of(None, -1.0, None)
+
+
+def test_a_call_is_taken_apart_as_python_does() -> None:
+    @telling
+    def takes(a: int, b: str = "", *, c: float = 0.0) -> tuple[int, str, float]:
+        return a, b, c
+
+    call = untyped(takes)
+    assert call(1, "x", c=2) == (1, "x", 2)
+    assert call(b="y", a=3) == (3, "y", 0.0)
+    for args, given, said in (
+        ((1,), {"a": 2}, "multiple values for argument 'a'"),
+        ((), {"c": "x"}, "missing 1 required positional argument: 'a'"),
+        ((1, "x", 2.0), {}, "takes from 1 to 2 positional arguments but 3 were given"),
+        ((1,), {"cc": 2}, "unexpected keyword argument 'cc'"),
+        (("1",), {}, "takes(a='1'): a whole number is needed"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(said)):
+            call(*args, **given)
 
 
 def test_a_class_is_still_itself() -> None:

@@ -203,6 +203,12 @@ def test_the_same_form_is_the_same_request() -> None:
     assert other.headers["content-type"] != again.headers["content-type"]
 
 
+@pytest.mark.parametrize("data", ["user=a&pw=x", b"user=a"])
+def test_data_that_is_text_is_told(data: Any) -> None:
+    with pytest.raises(TypeError, match=r"^data=b?'user=a.*: a dict of values by name, or a list of \(name, value\)$"):
+        formdata_request("http://a.test/", data)
+
+
 def test_formdata_request() -> None:
     assert formdata_request("http://a.test/", {"a": "1 2", "b": [3, "ü"], "c": None}).body == b"a=1+2&b=3&b=%C3%BC"
     assert formdata_request("http://a.test/p?x=1#y", {"a": 1}, method="GET").url == "http://a.test/p?a=1#y"

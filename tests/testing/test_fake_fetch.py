@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,14 @@ def test_arguments_are_checked() -> None:
         FakeFetch({}, latency=-1)
     with pytest.raises(InvalidURL, match="page"):
         FakeFetch({"page": ""})
+
+
+def test_what_is_no_answer_is_told_when_it_is_made() -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"FakeFetch\(\{'/': 5\}\): text, bytes, a Response, … answer, and no int"):
+        FakeFetch({"/": wrong})
+    with pytest.raises(InvalidURL, match=r"FakeFetch\(\{'a': …\}\): a path begins with /"):
+        FakeFetch({"a": ""})
 
 
 def test_page_and_links() -> None:

@@ -5,9 +5,11 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from streamcrawl import Crawl
 from streamcrawl.streams.context import RunContext
 from streamcrawl.testing.virtual_time import Deadlock, VirtualLoop, run_virtual, virtual
 
@@ -229,6 +231,15 @@ def test_within_a_running_loop_it_refuses_and_leaves_no_coroutine() -> None:
 def test_arguments_are_checked(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1"):
         VirtualLoop(**{name: -1})
+
+
+def test_what_is_no_coroutine_is_told() -> None:
+    wrong: Any = Crawl("http://a.test/")
+    with pytest.raises(TypeError, match=r"and not <Crawl .*: write run_virtual\(crawl\.collect\)"):
+        run_virtual(wrong)
+    wrong = 5
+    with pytest.raises(TypeError, match=r"a function that makes one, and not 5$"):
+        run_virtual(wrong)
 
 
 def test_its_repr_shows_its_state() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -14,7 +15,18 @@ from hypothesis import strategies as st
 
 from streamcrawl.errors import BodyTooLarge, DecodeError, FetchError, TruncatedBody
 from streamcrawl.headers import Headers
-from streamcrawl.transport.decoding import CODECS, MAX_CODINGS, STEP, Decoder, codings_of, decode_body, plan, zstd
+from streamcrawl.transport.decoding import (
+    BROTLI_KEPT,
+    CODECS,
+    MAX_CODINGS,
+    STEP,
+    Decoder,
+    codings_of,
+    decode_body,
+    is_part,
+    plan,
+    zstd,
+)
 
 brotli: Any = import_module("brotli")
 URL = "http://h/page"
@@ -152,6 +164,98 @@ def test_members_of_gzip_and_frames_of_zstd_follow_each_other() -> None:
 def test_what_follows_the_last_gzip_member_is_ignored() -> None:
     assert decode("gzip", [gzip.compress(b"page") + bytes(500)]) == b"page"
     assert decode("gzip", [gzip.compress(b"page"), b"\0", b"<!-- served by -->"]) == b"page"
+
+
+TAILS = [b"xx", b"\0\0", b"\n", bytes(5000), b"<!-- served by -->", b"Q", b"Q" * 9, bytes(range(1, 256)) * 40]
+
+
+@each_encoder
+@given(tail=st.sampled_from(TAILS), sizes=st.lists(st.integers(0, 9000), max_size=9), byte_by_byte=st.booleans())
+def test_what_follows_the_end_is_ignored_wherever_it_is_cut(
+    coding: str, encode: Callable[[bytes], bytes], tail: bytes, sizes: list[int], byte_by_byte: bool
+) -> None:
+    for data in (b"", b"page", bytes(range(256)) * 300):
+        packed = encode(data)
+        assert decode(coding, [packed + tail]) == data
+        assert decode(coding, [packed, tail]) == data
+        assert decode(coding, cut(packed + tail, [1] * 300 if byte_by_byte else sizes)) == data
+
+
+@given(
+    data=st.binary(max_size=300),
+    nth=st.integers(0, len(ENCODERS) - 1),
+    tail=st.binary(max_size=40) | st.sampled_from([zstd_of(b"x")[:n] for n in range(1, 9)] + [gzip.compress(b"x")]),
+    flip=st.integers(0, 300) | st.none(),
+    sizes=st.lists(st.integers(0, 60), max_size=9),
+)
+def test_whatever_comes_it_does_not_matter_how_it_is_cut(
+    data: bytes, nth: int, tail: bytes, flip: int | None, sizes: list[int]
+) -> None:
+    coding, encode = ENCODERS[nth]
+    packed = bytearray(encode(data) + tail)
+    if flip is not None and coding != "zstd":  # of broken frames libzstd says now this, now that
+        packed[flip % len(packed)] ^= 0x55
+    whole = bytes(packed)
+    assert came_of(coding, [whole]) == came_of(coding, cut(whole, sizes)) == came_of(coding, cut(whole, [1] * 900))
+
+
+def came_of(coding: str, chunks: Iterator[bytes] | list[bytes]) -> bytes | None:
+    """What it decodes to; None if it does not."""
+    try:
+        return decode(coding, chunks)
+    except FetchError:
+        return None
+
+
+@pytest.mark.parametrize("size", [1000, 70_000, 10**7])
+def test_a_longer_brotli_body_with_something_behind_it(size: int) -> None:
+    data = random.Random(1).randbytes(200_000) + bytes(700_000)
+    packed = brotli_of(data)
+    assert BROTLI_KEPT / 2 < len(packed) < BROTLI_KEPT - 3000
+    for tail in (b"", b"x", bytes(3000)):
+        assert decode("br", cut(packed + tail, [size] * (len(packed) // size))) == data
+    with pytest.raises(TruncatedBody):
+        decode("br", cut(packed[:-1], [size] * (len(packed) // size)))
+    with pytest.raises(DecodeError):
+        decode("br", cut(packed[:-40] + b"\xff" * 900, [size] * (len(packed) // size)))
+
+
+def test_of_a_brotli_body_that_is_too_long_to_keep_nothing_may_stand_behind_the_end() -> None:
+    data = random.Random(1).randbytes(300_000)
+    packed = brotli_of(data)
+    assert len(packed) > BROTLI_KEPT
+    assert decode("br", [packed]) == decode("br", [packed, b"x"]) == data
+    with pytest.raises(DecodeError):
+        decode("br", [packed + b"x"])
+
+
+def test_skippable_frames_of_zstd_and_a_frame_that_is_cut() -> None:
+    skipped = b"\x5a\x2a\x4d\x18\x05\0\0\0hello"
+    packed = skipped + zstd_of(b"one ") + skipped + zstd_of(b"two")
+    for tail in (b"", b"\0\0", skipped, skipped[:2]):
+        assert decode("zstd", [packed + tail]) == b"one two"
+        assert decode("zstd", cut(packed + tail, [1] * 900)) == b"one two"
+    for keep in (1, 4, 5, 9):
+        with pytest.raises(TruncatedBody):
+            decode("zstd", [packed + zstd_of(b"three")[:keep]])
+
+
+@pytest.mark.parametrize(
+    ("status", "content_range", "part"),
+    [
+        (200, None, False),
+        (200, "bytes 5-9/10", False),
+        (206, None, True),
+        (206, "bytes 0-9/20", True),
+        (206, "bytes 1-9/10", True),
+        (206, "bytes 0-9/*", True),
+        (206, "bytes 0-9/10", False),
+        (206, "Bytes  0-9/10", False),
+    ],
+)
+def test_which_bodies_are_parts(status: int, content_range: str | None, part: bool) -> None:
+    headers = Headers() if content_range is None else Headers({"Content-Range": content_range})
+    assert is_part(status, headers) is part
 
 
 def test_a_zstd_window_above_8_mib_is_refused() -> None:

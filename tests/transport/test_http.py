@@ -266,6 +266,70 @@ def test_no_body_is_left_alone(serve: Any, wire: Any, method: str, raw: bytes, s
     asyncio.run(main())
 
 
+PACKED = gzip.compress(b"<p>page</p>" * 50, mtime=0)
+
+
+@pytest.mark.parametrize("own", [None, "gzip"])
+def test_with_a_range_the_page_itself_is_asked_for(serve: Any, wire: Any, own: str | None) -> None:
+    async def main() -> None:
+        async with serve(answer(b"hello", "Content-Range: bytes 5-9/20", status="206 OK")) as site, wire() as fetch:
+            headers = Headers({"range": "bytes=5-9"}).add("Accept-Encoding", own) if own else Headers({"Range": "x=1"})
+            response = await fetch(Request(site.url(), headers=headers))
+            assert site.seen[0].all("accept-encoding") == [own or "identity"]
+            assert response.body == b"hello"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_part_of_a_coded_body_stays_as_it_came(serve: Any, wire: Any, metered_run: Any, stream: bool) -> None:
+    async def main() -> None:
+        part = PACKED[10:30]
+        told = f"Content-Range: bytes 10-29/{len(PACKED)}"
+        run = metered_run()
+        async with serve(answer(part, "Content-Encoding: gzip", told, status="206 OK")) as site, wire(run) as fetch:
+            response = await fetch(Request(site.url(), headers=Headers({"Range": "bytes=10-29"}), stream=stream))
+            assert await response.read() == part
+            assert (response.headers.get("content-encoding"), response.headers.get("content-length")) == ("gzip", "20")
+            assert "httpcompression/response_count" not in run.stats
+
+    asyncio.run(main())
+
+
+def test_a_part_that_is_the_whole_is_decoded(serve: Any, wire: Any) -> None:
+    async def main() -> None:
+        told = f"Content-Range: bytes 0-{len(PACKED) - 1}/{len(PACKED)}"
+        async with serve(answer(PACKED, "Content-Encoding: gzip", told, status="206 OK")) as site, wire() as fetch:
+            response = await fetch(Request(site.url(), headers=Headers({"Range": "bytes=0-"})))
+            assert response.body == gzip.decompress(PACKED)
+            assert "content-encoding" not in response.headers
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "size"),
+    [
+        (["Content-Encoding: gzip"], PACKED, 550),
+        (["Content-Encoding: gzip"], b"", None),
+        (["Content-Encoding: identity"], b"page", None),
+        ([], b"page", None),
+    ],
+)
+def test_decoded_bodies_are_counted(
+    serve: Any, wire: Any, metered_run: Any, fields: list[str], body: bytes, size: int | None
+) -> None:
+    async def main() -> None:
+        run = metered_run()
+        async with serve(answer(body, *fields)) as site, wire(run) as fetch:
+            for _ in range(2):
+                await fetch(Request(site.url()))
+        counted = [run.stats.get(f"httpcompression/response_{each}") for each in ("count", "bytes")]
+        assert counted == ([None, None] if size is None else [2, 2 * size])
+
+    asyncio.run(main())
+
+
 def test_an_announced_size_over_the_limit_is_not_read(serve: Any, wire: Any) -> None:
     async def main() -> None:
         raw = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n"  # and then nothing: only reading would hang
