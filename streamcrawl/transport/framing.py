@@ -11,13 +11,14 @@ import asyncio
 import select
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 
+from streamcrawl.transport.counters import RECEIVED, SENT
 from streamcrawl.transport.leniency import END, HEAD_SIZE, final, mended, promising
 
 EXCESS = "wire/excess"
@@ -26,8 +27,12 @@ MALFORMED = "wire/malformed"
 STEP = 4096
 """Bytes within which the end of a message is looked for one by one."""
 
-Noticed: TypeAlias = Callable[[str], None]
-"""Is told the name of the counter that something belongs to."""
+
+class Noticed(Protocol):
+    """Is told the name of the counter that something belongs to, and how much of it there is."""
+
+    def __call__(self, name: str, more: int = 1, /) -> object: ...
+
 
 Messages: TypeAlias = "Sequence[tuple[RawResponseMessage, aiohttp.StreamReader]]"
 Fed: TypeAlias = "tuple[Messages, bool, bytes]"
@@ -35,7 +40,7 @@ Fed: TypeAlias = "tuple[Messages, bool, bytes]"
 NOTHING: Fed = ((), False, b"")
 
 
-def unnoticed(_: str) -> None:
+def unnoticed(_: str, __: int = 1, /) -> None:
     """Nobody counts."""
 
 
@@ -64,7 +69,16 @@ class FramedConnection(ResponseHandler):
         super().set_response_params(**params)
         self._parser = cast("Any", OneAnswer(self, self._parser, params))
         if early:
-            self.data_received(early)
+            super().data_received(early)
+
+    def sent(self, size: int) -> None:
+        """A request of so many bytes has gone out, or is on its way."""
+        self._noticed(SENT, size)
+
+    def data_received(self, data: bytes) -> None:
+        """A segment has come: counted here, it is measured, whatever becomes of it."""
+        self._noticed(RECEIVED, len(data))
+        super().data_received(data)
 
     def parser_like(self, params: dict[str, Any], limit: int) -> Any:
         """A parser like the one that aiohttp makes; `limit`: bytes held before it pauses, 0: as asked for."""

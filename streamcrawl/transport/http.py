@@ -13,6 +13,7 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -38,9 +39,19 @@ from streamcrawl.proxy_urls import ProxyAddress
 from streamcrawl.response import Response
 from streamcrawl.streams.counting import count
 from streamcrawl.transport.body import Intake, StreamedBody, count_decoded, intake, one_line, read_whole, shown
+from streamcrawl.transport.counters import RECEIVED, SENT
 from streamcrawl.transport.framing import Noticed, unnoticed
 from streamcrawl.transport.light import LightRequest, LightResponse
-from streamcrawl.transport.outgoing import Fields, as_text, encoded, fields_of, in_ascii, in_bytes, split_credentials
+from streamcrawl.transport.outgoing import (
+    Fields,
+    as_text,
+    encoded,
+    fields_of,
+    in_ascii,
+    in_bytes,
+    size_of,
+    split_credentials,
+)
 from streamcrawl.transport.pool import PooledResponse, Unanswered, make_session
 from streamcrawl.transport.proxied import FIELD, Over, ProxiedSessions, proxy_of, refused, through, unused
 from streamcrawl.transport.reach import ANY, Reaching
@@ -65,7 +76,9 @@ class HttpTransport:
     def __init__(self, wire: Wire, run: Run) -> None:
         self._wire = wire
         self._run = run
-        self._transport = open_transport(wire, lambda counter: count(run.stats, counter))
+        self._transport = open_transport(wire, partial(count, run.stats))
+        self._measuring = isinstance(self._transport, PooledTransport)
+        """Whether what comes is counted where it comes: another transport does not tell."""
         self._user_agent = ("User-Agent", in_ascii(wire.user_agent))
         self._reaching = Reaching(run)
         self._streams: set[StreamedBody] = set()
@@ -79,6 +92,8 @@ class HttpTransport:
         try:
             async with clock:
                 answer = await self._transport.handle_async_request(outgoing)
+                if not self._measuring:
+                    self._count_sent(outgoing, request)
                 if answer.status_code == 407 and request.proxy:
                     await self._refused(request, outgoing, answer)
                 return await self._receive(request, answer, clock, run.monotonic() - started)
@@ -92,6 +107,14 @@ class HttpTransport:
                 raise
             raise known from error
 
+    def _count_sent(self, outgoing: LightRequest, request: Request) -> None:
+        head = size_of(request.method, len(request.url), outgoing.fields)
+        count(self._run.stats, SENT, head + len(request.body))
+
+    def _count_received(self, size: int) -> None:
+        if not self._measuring:
+            count(self._run.stats, RECEIVED, size)
+
     async def _refused(self, request: Request, outgoing: httpx.Request, answer: httpx.Response) -> None:
         """Raises: ProxyError, unless it is the server that answers, through a tunnel."""
         proxy: ProxyAddress = outgoing.extensions["proxy"]
@@ -99,7 +122,7 @@ class HttpTransport:
             await answer.aclose()
             raise refused(proxy, request.url, answer.status_code, answer.reason_phrase)
 
-    def _outgoing(self, request: Request) -> httpx.Request:
+    def _outgoing(self, request: Request) -> LightRequest:
         url = without_fragment(request.url)
         try:
             fields, names = fields_of(request.headers)
@@ -132,6 +155,8 @@ class HttpTransport:
         wire, stream, body = self._wire, None, b""
         try:
             headers = Headers.from_raw(answer.raw if isinstance(answer, LightResponse) else answer.headers.raw)
+            if not self._measuring:
+                self._count_received(16 + sum(len(name) + len(value) + 4 for name, value in answer.headers.raw))
             limit = wire.max_size_of(request)
             taking, bare = intake(request, answer.status_code, headers, limit, decompress=wire.decompress)
             chunks = aiter(cast("httpx.AsyncByteStream", answer.stream))
@@ -172,6 +197,7 @@ class HttpTransport:
             raise known from error
         finally:
             count(self._run.stats, "wire/bytes", taking.wire_size)
+            self._count_received(taking.wire_size)
 
     def _streamed(
         self, request: Request, answer: httpx.Response, chunks: AsyncIterator[bytes], taking: Intake
@@ -179,6 +205,7 @@ class HttpTransport:
         def done(body: StreamedBody) -> None:
             self._streams.discard(body)
             count(self._run.stats, "wire/bytes", body.wire_size)
+            self._count_received(body.wire_size)
 
         at = through(request)
         body = StreamedBody(

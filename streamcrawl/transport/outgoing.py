@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -44,6 +44,14 @@ def in_bytes(text: str) -> str:
     if not text.isascii():
         encoded(text)
     return text
+
+
+def size_of(method: str, target: int, fields: Iterable[tuple[str, str]]) -> int:
+    """Bytes of a request's head in HTTP/1.1; `target`: of the request target. Source: RFC 9112 §2.1, §3."""
+    size = len(method) + target + 14
+    for name, value in fields:
+        size += len(name) + (len(value) if value.isascii() else len(value.encode())) + 4
+    return size
 
 
 _NOT_SENT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")

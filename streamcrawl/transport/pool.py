@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from streamcrawl.transport.addresses import Permits, permits
 from streamcrawl.transport.connections import Connector
 from streamcrawl.transport.framing import FramedConnection, Noticed, framed, unnoticed
+from streamcrawl.transport.outgoing import size_of
 from streamcrawl.transport.reach import Reach, refused
 from streamcrawl.transport.resolver import CheckedResolver, Names
 
@@ -56,6 +57,14 @@ class PooledRequest(aiohttp.ClientRequest):
             self.headers = CIMultiDict[str](headers)
         else:
             super().update_headers(headers)
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        sent = await super().send(conn)
+        if isinstance(conn.protocol, FramedConnection):
+            target = str(self.url) if self.proxy and not self.is_ssl() else self.url.raw_path_qs
+            head = size_of(self.method, len(target), self.headers.items())
+            conn.protocol.sent(head + int(self.headers.get("Content-Length", 0)))
+        return sent
 
     def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
         """There are none."""
