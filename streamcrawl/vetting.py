@@ -71,7 +71,7 @@ _SEQUENCES = (tuple[str, ...], tuple[str, ...] | None)
 
 
 def vetted(request: Request) -> Request:
-    """The request, with a dict as its headers, text as its body or a list of names made into what they are to be.
+    """The request, with a dict as its headers, text as its body and the like made into what they are to be.
 
     Raises: TypeError naming the field for what makes no sense.
     """
@@ -81,7 +81,7 @@ def vetted(request: Request) -> Request:
 
 
 def _changed(rare: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """Names of layers and the like that were given as a list. Raises: TypeError."""
+    """What is meant where a list was given for a tuple, or a number for the name of a jar. Raises: TypeError."""
     for value, default, (name, kind, hint) in zip(rare, _DEFAULTS, _KINDS, strict=True):
         if value is default:
             continue
@@ -90,6 +90,9 @@ def _changed(rare: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
                 raise TypeError(f"timeout={value!r}: seconds above 0 are needed")
             if name in _NOT_NEGATIVE and value is not None and value < 0:
                 raise TypeError(f"{name}={value!r}: 0 or more is needed")
+            continue
+        if name == "cookiejar" and isinstance(value, int):  # as Scrapy's people number them
+            yield name, str(value)
             continue
         if hint in _SEQUENCES and isinstance(value, list | set | frozenset):
             given = tuple(cast("list[Any]", value))
