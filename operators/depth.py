@@ -40,7 +40,8 @@ def depth(*, limit: int = 0, priority: int = 0, verbose: bool = False) -> NamedS
                 if level > deepest:
                     deepest = level
                     stats["request_depth_max"] = max(level, stats.get("request_depth_max", 0))
-                link = link.replace(depth=level, priority=link.priority - level * priority)
+                ranked = link.priority - level * priority if priority else link.priority
+                link = link.replace(depth=level, priority=ranked)
             if verbose:
                 key = f"request_depth_count/{level}"
                 count(stats, key)

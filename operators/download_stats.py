@@ -66,7 +66,7 @@ def _make(run: Run) -> Hooks:
     def up(outcome: Outcome) -> Outcome:
         if outcome.request.answer is not None:
             return outcome
-        if not measured.take():
+        if not (measured.take() and outcome.request.url.startswith(("http:", "https:"))):
             count(stats, "downloader/request_bytes", _size_of(outcome.request))
             if isinstance(outcome, Response):
                 size = outcome.wire_size or (0 if outcome.stream else len(outcome.body))

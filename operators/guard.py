@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Literal, NamedTuple
 
 from streamcrawl.core import Dropped, Failed, Outcome, Request, Run
 from streamcrawl.errors import AddressRefused
 from streamcrawl.events import Notice
+from streamcrawl.mistakes import nearest
 from streamcrawl.scoping import OPEN_SCHEMES
 from streamcrawl.streams.counting import count
 from streamcrawl.streams.layer import Hooks, NamedLayer, layer
@@ -19,6 +21,8 @@ from streamcrawl.transport.wire import SCHEMES
 from streamcrawl.urls import WEB_SCHEMES, host_of, hostname_of
 
 PUBLIC = ("public",)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+"""Source: RFC 3986 §3.1."""
 
 HOSTS, TOLD = 65_536, 10_000  # with a verdict at hand; told of in one run
 
@@ -133,17 +137,16 @@ def _judging(
 
 
 def _schemes(names: Iterable[str]) -> frozenset[str]:
-    """Raises: ValueError for one that no transport, no page of the web and no store has, and for none at all."""
+    """Raises: ValueError for what is no scheme, or one that is misspelt, and for none at all."""
     wanted = frozenset(map(str.lower, names))
     if not wanted:
         raise ValueError("guard(schemes=()): nothing would be left")
-    for name in sorted(wanted.difference(SCHEMES, OPEN_SCHEMES)):
-        # A fetch of the user's own may read stores; this is slow to load.
-        from fsspec.registry import known_implementations  # type: ignore[import-untyped] # pyright: ignore
-
-        if name not in known_implementations:
-            known = ", ".join(sorted({*SCHEMES, *OPEN_SCHEMES}))
-            raise ValueError(f"guard(schemes=…): no request can have the scheme {name!r}: there are {known}")
+    known = sorted({*SCHEMES, *OPEN_SCHEMES})
+    for name in sorted(wanted.difference(known)):
+        near = nearest(name, known)
+        if near or not _SCHEME.fullmatch(name):  # others may be what a fetch of the user's own reads
+            meant = f"did you mean {near!r}?" if near else "such as 'https'"
+            raise ValueError(f"guard(schemes=…): {name!r} is no scheme; {meant}")
     return wanted
 
 

@@ -89,7 +89,7 @@ def read(pattern: str) -> tuple[str, tuple[str, ...]]:
     if name == pattern:
         return pattern, _names_of(pattern)
     parent = hostname_of(undotted(host_of(normalize(f"http://{name}/"))))
-    if ":" in name or parent[-1:].isdigit():
+    if ":" in name or parent.rpartition(".")[2].isdigit():
         raise ValueError(f"{shortened(pattern, 80)} is no pattern: what follows '*.' is a host name, without a port")
     return f"*.{parent}", (f"*.{parent}",)
 

@@ -83,7 +83,7 @@ def vetted(request: Request) -> Request:
 def _changed(rare: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """What is meant where a list was given for a tuple, or a number for the name of a jar. Raises: TypeError."""
     for value, default, (name, kind, hint) in zip(rare, _DEFAULTS, _KINDS, strict=True):
-        if value is default:
+        if value is default or (value.__class__ is dict and default == {}):
             continue
         if kind.fits(value):
             if name == "timeout" and value is not None and value <= 0:
@@ -91,7 +91,13 @@ def _changed(rare: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
             if name in _NOT_NEGATIVE and value is not None and value < 0:
                 raise TypeError(f"{name}={value!r}: 0 or more is needed")
             continue
-        if name == "cookiejar" and isinstance(value, int):  # as Scrapy's people number them
+        if value is None:
+            yield name, default
+            continue
+        if name == "meta" and isinstance(value, Mapping):
+            yield name, dict(cast("Mapping[str, Any]", value))
+            continue
+        if name in ("cookiejar", "slot") and isinstance(value, int):  # as Scrapy's people number them
             yield name, str(value)
             continue
         if hint in _SEQUENCES and isinstance(value, list | set | frozenset):

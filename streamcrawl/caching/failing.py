@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from streamcrawl.backoff import TRANSIENT_ERRORS
 from streamcrawl.breaker import HostGivenUp
 from streamcrawl.errors import OperatorError
@@ -12,6 +14,7 @@ SERVER_ERRORS = (500, 502, 503, 504)
 _FAILURES = (*TRANSIENT_ERRORS, HostGivenUp)
 _MISTAKES = (ValueError, RuntimeError)
 """Of clients' errors, those about what was asked for: URLs that are none, bodies that were read already."""
+_SHORTAGES = (errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EROFS)
 _OF_FILES = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
@@ -47,5 +50,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _is_local(error: Exception) -> bool:
-    """Whether it is about a file or what was asked for, and not about the network."""
-    return isinstance(error, (*_MISTAKES, *_OF_FILES)) or getattr(error, "filename", None) is not None
+    """Whether it is about a file, what was asked for, or what this machine is short of, and not about the network."""
+    if isinstance(error, (*_MISTAKES, *_OF_FILES)) or getattr(error, "filename", None) is not None:
+        return True
+    return isinstance(error, OSError) and error.errno in _SHORTAGES

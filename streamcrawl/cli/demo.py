@@ -142,7 +142,8 @@ def _program() -> str:
     if Path(called).stem != "streamcrawl":
         return f"{Path(sys.executable).name} -m streamcrawl"
     found = shutil.which("streamcrawl")
-    return "streamcrawl" if found and Path(found).samefile(called) else called
+    # A launcher of Windows has no ".exe" in its name here.
+    return "streamcrawl" if found and Path(found).with_suffix("") == Path(called).absolute().with_suffix("") else called
 
 
 def how_to_go_on(folder: Path) -> str:

@@ -144,7 +144,11 @@ def cookie_of(fields: Mapping[str, Any], host: str = "") -> Cookie:
     alone = not given if host else not given.startswith(".")
     path = _text(known, "path", "/") or "/"
     if not path.startswith("/"):
-        raise ValueError(f"path is {shortened(path, 60)}, and does not start with a slash")
+        if host:
+            raise ValueError(f"path is {shortened(path, 60)}, and does not start with a slash")
+        path = "/"
+    if not host:  # files have what tools come up with: §5.6.7 takes an unknown SameSite for none
+        known = {name: _plain(name, value) for name, value in known.items()}
     return Cookie(
         wire(_text(known, "name")),
         wire(_text(known, "value")),
@@ -169,10 +173,19 @@ def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> s
     return value
 
 
+def _plain(name: str, value: Any) -> Any:
+    """What a tool meant that wrote text for a truth, or a SameSite that nobody knows."""
+    if name == "same_site":
+        return value if isinstance(value, str) and value.lower() in _SAME_SITE else ""
+    if name in ("secure", "http_only", "host_only", "session") and isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower(), value)
+    return value
+
+
 def _flag(fields: Mapping[str, Any], name: str, default: bool = False) -> bool:
     """Raises: ValueError if it is neither true nor false; 1 and 0 are."""
     value = fields.get(name, default)
-    if not isinstance(value, int) or value not in (0, 1):
+    if not isinstance(value, int | float) or value not in (0, 1):
         raise ValueError(f"{name} is {shortened(value, 60)}, neither true nor false")
     return bool(value)
 

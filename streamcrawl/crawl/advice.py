@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from streamcrawl import operators
 from streamcrawl.core import Dropped, Failed, Lease, Request
 from streamcrawl.crawl.noting import UNCHANGED
 from streamcrawl.errors import CallbackError
 from streamcrawl.events import Notice
-from streamcrawl.mistakes import nearest, own_function, paused_at, written_at
+from streamcrawl.mistakes import own_function, paused_at, written_at
 from streamcrawl.spiders.allowed_domains import AllowedDomains
 from streamcrawl.urls import hostname_of, masked, registrable_domain
 
@@ -40,8 +39,6 @@ class Advice:
         self._dropped: Counter[str] = Counter()
         """Start requests that were dropped, by reason."""
         self._told: Counter[str] = Counter()
-        self._layers: set[str] | None = None
-        """The names of layers, once they were asked for."""
 
     def gave_none(self, function: Callable[..., Any]) -> None:
         """A callback has returned None for a page."""
@@ -81,20 +78,6 @@ class Advice:
         if spider is not None and getattr(function, "__self__", None) is spider:
             return function if own_function(function) else getattr(spider, "parse", None)
         return function
-
-    def unknown_layer(self, name: str) -> str:
-        """What is said of a name in a request's `skip` that no layer has; "" if one has it, or may have."""
-        if self._layers is None:
-            pipes = self._run.crawl.pipes
-            here = [
-                *(() if pipes.download is None else pipes.download.layers),
-                *(() if pipes.scrape is None else pipes.scrape.layers),
-            ]
-            self._layers = {*operators.__all__, *(str(getattr(each, "name", "")) for each in here)}
-        if name in self._layers:
-            return ""
-        near = nearest(name, self._layers)
-        return f"skip={name!r}: no layer of this crawl is called so" + (f"; did you mean {near!r}?" if near else "")
 
     def wrong_start(self, request: Request, error: Exception) -> Failed:
         """What becomes of a request of the start that cannot be asked for."""

@@ -21,8 +21,6 @@ from streamcrawl.vetting import MOVED, moved_keys, vetted
 _parse = can_ada.parse
 
 RECENT = 4096
-TOLD = 100
-"""Different mistakes that are told, each once."""
 
 
 class Door:
@@ -143,14 +141,11 @@ class Door:
         if vetted_one.meta:
             for key in moved_keys(vetted_one):
                 self._tell(f"meta[{key!r}] does nothing here, write {MOVED[key]}")
-        for name in vetted_one.skip:
-            if unknown := self._advice.unknown_layer(name):
-                self._tell(unknown)
         return vetted_one
 
     def _tell(self, text: str) -> None:
         """A mistake in the flow, told once."""
-        if text not in self._told and len(self._told) < TOLD and self._events.wants(Notice):
+        if text not in self._told and self._events.wants(Notice):
             self._told.add(text)
             self._events.emit(Notice(text=text, level="warning"))
 

@@ -84,6 +84,8 @@ class FeedFormat:
 
     def __post_init__(self) -> None:
         # By hand: ours are built when the package is imported, and annotations are dear to read.
+        if isinstance(self.extensions, list):
+            object.__setattr__(self, "extensions", tuple(cast("list[str]", self.extensions)))
         name, extensions = cast("tuple[object, object]", (self.name, self.extensions))
         texts = cast("tuple[object, ...]", extensions) if isinstance(extensions, tuple) else (None,)
         if not all(isinstance(each, str) for each in (name, *texts)):

@@ -58,6 +58,12 @@ class Host:
     def __repr__(self) -> str:
         return f"<Host {self.name}: {self.waiting} waiting, {self.active} in flight>"
 
+    def held_back(self, now: float) -> bool:
+        """Whether there is more that keeps it from being asked than what it has in flight."""
+        if self.closed or self.rest_until > now or not (self.queue or self.stored):
+            return True
+        return self.next_at > now and self.active < self.limit
+
     @property
     def wait(self) -> float:
         """Seconds from the last turn to the next."""

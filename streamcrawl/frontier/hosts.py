@@ -398,12 +398,8 @@ class HostTable:
             self._uncap()
 
     def holds_back(self) -> bool:
-        """Whether a host that has requests may not be asked: it rests, has a delay, or is closed."""
-        now = self.now
-        return any(
-            host.waiting and (host.closed or host.rest_until > now or (host.next_at > now and host.active < host.limit))
-            for host in self.hosts.values()
-        )
+        """Whether a host that has requests may not be asked: it rests, has a delay, is closed, or all are for later."""
+        return any(host.waiting and host.held_back(self.now) for host in self.hosts.values())
 
     def holders(self) -> list[str]:
         """Who holds places, or is kept from asking: for a run that does not move."""

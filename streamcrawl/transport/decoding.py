@@ -63,6 +63,8 @@ class _Inflate:
         self._head = b""
         self._members = 0
         self._over = False
+        self._skipping = False
+        """The present frame is a skippable one, behind another."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while not self._over:
@@ -189,6 +191,7 @@ class _Zstd:
                 data, self._head = self._head + data, b""
                 if not data:
                     return
+                self._skipping = bool(self._frames) and data[1:4] == SKIPPABLE_MAGIC
                 if self._frames:
                     self._over = not _may_begin_frame(data[:4])
                     if self._over or len(data) < 4:
@@ -209,8 +212,10 @@ class _Zstd:
                 data = b""
 
     def complete(self) -> bool:
-        # Of a skippable frame nothing is lost, and its first bytes may be anything.
-        return self._engine is None and not (self._head and ZSTD_MAGIC.startswith(self._head))
+        # Of a skippable frame nothing is lost.
+        if self._engine is not None:
+            return self._skipping
+        return not (self._head and ZSTD_MAGIC.startswith(self._head))
 
 
 def _may_begin_frame(start: bytes) -> bool:

@@ -79,6 +79,8 @@ class HttpTransport:
         self._transport = open_transport(wire, partial(count, run.stats))
         self._measuring = isinstance(self._transport, PooledTransport)
         """Whether what comes is counted where it comes: another transport does not tell."""
+        for counter in (SENT, RECEIVED):
+            count(run.stats, counter, 0)
         self._user_agent = ("User-Agent", in_ascii(wire.user_agent))
         self._reaching = Reaching(run)
         self._streams: set[StreamedBody] = set()
@@ -402,7 +404,7 @@ def reason(error: Exception) -> str:
         return one_line(error.message)
     inner = getattr(error, "os_error", error)
     if isinstance(inner, ssl.SSLError):
-        return one_line(getattr(inner, "verify_message", None) or inner.reason or inner)
+        return one_line(getattr(inner, "verify_message", None) or getattr(inner, "reason", None) or inner)
     if isinstance(inner, OSError) and inner.errno and not isinstance(inner, socket.gaierror):
         return os.strerror(inner.errno)
     return one_line(inner) or type(error).__name__

@@ -50,7 +50,7 @@ def size_of(method: str, target: int, fields: Iterable[tuple[str, str]]) -> int:
     """Bytes of a request's head in HTTP/1.1; `target`: of the request target. Source: RFC 9112 §2.1, §3."""
     size = len(method) + target + 14
     for name, value in fields:
-        size += len(name) + (len(value) if value.isascii() else len(value.encode())) + 4
+        size += len(name) + (len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))) + 4
     return size
 
 

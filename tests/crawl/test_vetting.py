@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf, nan
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from streamcrawl import Crawl, Failed, Request, Response
 from streamcrawl import operators as ops
 from streamcrawl.events import CallbackFailed, Notice
-from streamcrawl.streams.layer import Hooks, layer
 from streamcrawl.testing import FakeFetch, run_virtual
 from streamcrawl.vetting import vetted
 
@@ -32,7 +32,10 @@ def test_what_is_meant() -> None:
     assert vetted(fine) is fine
     fine = made(max_retries=0, max_redirects=0, max_size=0, timeout=inf, priority=-1)
     assert vetted(fine) is fine
-    assert vetted(made(cookiejar=7)).cookiejar == "7"
+    assert (vetted(made(cookiejar=7)).cookiejar, vetted(made(slot=7)).slot) == ("7", "7")
+    nothing = vetted(made(meta=None, statuses=None, fingerprint_headers=None, cache=None, cb_kwargs=None))
+    assert (nothing.meta, nothing.statuses, nothing.cache, nothing.cb_kwargs) == ({}, (), "default", {})
+    assert vetted(made(meta=MappingProxyType({"a": 1}))).meta == {"a": 1}
     request = vetted(made(skip=["cookies"], fingerprint_headers={"Accept"}, reach=["any"], statuses="any"))
     assert (request.skip, request.fingerprint_headers, request.reach) == (("cookies",), ("Accept",), ("any",))
 
@@ -60,7 +63,7 @@ def test_what_is_meant() -> None:
         ({"cache": "nostore"}, "cache='nostore': 'default', 'no-store', "),
         ({"cookiejar": ("a", 1)}, r"cookiejar=\('a', 1\): text or None"),
         ({"dont_filter": "yes"}, "dont_filter='yes': True or False"),
-        ({"not_before": None}, "not_before=None: a number"),
+        ({"not_before": "x"}, "not_before='x': a number"),
         ({"max_retries": -1}, "max_retries=-1: 0 or more is needed"),
         ({"max_redirects": -1}, "max_redirects=-1: 0 or more is needed"),
         ({"max_size": -1}, "max_size=-1: 0 or more is needed"),
@@ -133,23 +136,6 @@ def test_a_bound_that_is_none_is_told_before_anything_is_asked_for() -> None:
     assert summary.balanced
     summary, fetch, _ = crawled([made(timeout=0)])
     assert (summary.counts.failed, fetch.log) == (1, [])
-
-
-def test_names_in_skip_that_no_layer_has_are_told_once() -> None:
-    mine = layer("mine", lambda run: Hooks())
-    start = [Request(f"{URL}{n}", skip=("robots", "cookies", "depth", "mine", "x")) for n in range(3)]
-    told: list[str] = []
-
-    async def main() -> Any:
-        run = Crawl(start).pipe(ops.download(*BARE, mine, fetch=FakeFetch({})), ops.scrape(print)).start()
-        run.events.on(Notice, lambda notice: told.append(notice.text))
-        return await run
-
-    run_virtual(main)
-    assert told == [
-        "skip='robots': no layer of this crawl is called so; did you mean 'robots_txt'?",
-        "skip='x': no layer of this crawl is called so",
-    ]
 
 
 def test_a_method_that_is_none_is_counted_like_any_mistake() -> None:

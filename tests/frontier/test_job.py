@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,9 @@ def test_looking_whether_it_is_held_takes_it_from_nobody(tmp_path: Path) -> None
     try:
         for _ in range(100):
             JobLock(tmp_path).release()
+        deadline = time.monotonic() + 30
+        while None not in seen and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         over.set()
         for looker in lookers:
