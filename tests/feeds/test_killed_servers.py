@@ -70,7 +70,9 @@ def test_nothing_is_lost_or_doubled_or_seen_by_half(
         kills += 1
         for server in servers:
             files = server.files()
-            assert "whole.jsonl" not in files
+            # It may have been killed between its last file and its last word.
+            shown = files.get("whole.jsonl")
+            assert shown is None or found(map(json.loads, shown.splitlines())) == EXPECTED
             assert all(len(part) == PART for part in parts_of(files))
     assert result is None
     assert kills >= 3, "it was hardly ever killed within the crawl"
